@@ -1,0 +1,90 @@
+"""What deciding yields: an admission for a connection, a verdict for a request, and a road."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from l7proxy.policy.model import HttpRule
+from l7proxy.reasons import Reason
+from l7proxy.workloads.model import Address
+
+
+class RequestView(Protocol):
+    """What a rule may look at. ``l7proxy.http.request.Request`` is one."""
+
+    @property
+    def method(self) -> bytes: ...
+    @property
+    def path(self) -> bytes:
+        """The normalised path with the query string as sent."""
+    @property
+    def host(self) -> bytes:
+        """The authority, lower-cased, with its port as sent."""
+    def header(self, name: bytes) -> bytes | None:
+        """The value of the lower-case ``name``, repeats joined with ``,``; None if absent."""
+
+
+class Action(Enum):
+    ALLOW = "allow"
+    BLOCK = "block"
+    FORWARD = "forward"
+
+
+class Road(Enum):
+    """The way a connection's bytes take; DESIGN.md's three roads, and no road at all."""
+
+    REFUSED = "refused"
+    SPLICE = "splice"
+    KERNEL = "kernel"
+    PROXY = "proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLayer:
+    """The HTTP rules of one direction that apply to one (client, server, port).
+
+    ``moot`` is true when an L3/L4 allow without HTTP rules makes the allow rules of this layer
+    moot, ``default_allow`` when default deny is off: in both cases only its block rules bind
+    and what no rule matches is let through.
+    """
+
+    direction: str
+    rules: tuple[HttpRule, ...]
+    moot: bool = False
+    default_allow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether a connection may be made at all, and the HTTP layers its requests must pass."""
+
+    allowed: bool
+    reason: Reason
+    policy: str | None = None
+    rule: str | None = None
+    layers: tuple[HttpLayer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderEdit:
+    """A change to the forwarded request: ``value`` None removes the field, else sets or adds it."""
+
+    name: bytes
+    value: bytes | None
+    append: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer for one request. ``backend`` is set when ``action`` is FORWARD and one exists."""
+
+    action: Action
+    reason: Reason
+    policy: str | None = None
+    rule: str | None = None
+    backend: tuple[Address, int] | None = None
+    edits: Sequence[HeaderEdit] = ()
+    logged: Sequence[str] = ()
