@@ -1,0 +1,38 @@
+# The commands of a checkout. Each one installs first what it needs and is missing.
+
+PYTHON := .venv/bin/python
+
+.PHONY: help setup demo test lint types bench clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo    show the product at work (installs what is missing; root for eBPF)"
+	@echo "make test    lint, types and all tests"
+	@echo "make lint    ruff: rules and formatting"
+	@echo "make types   mypy, strict"
+	@echo "make bench   measure the roads against direct connections and other proxies"
+	@echo "make setup   Debian packages and the virtual environment in .venv"
+	@echo "make clean   remove .venv, caches and build output"
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	@$(PYTHON) -m l7proxy demo
+
+lint: setup
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+
+types: setup
+	$(PYTHON) -m mypy
+
+test: lint types
+	$(PYTHON) -m pytest
+
+bench: setup
+	$(PYTHON) -m loadtest.bench
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

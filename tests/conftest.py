@@ -1,0 +1,5 @@
+"""Settings for all tests."""
+
+from __future__ import annotations
+
+pytest_plugins = ["tests.support.left_out"]

@@ -1,0 +1,118 @@
+"""The rules between folders that ARCHITECTURE.md states."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from l7proxy.paths import bpf_dir
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "l7proxy"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Folders that decide and describe, and do nothing: no event loop, no sockets, no kernel.
+PURE = ("policy", "http", "workloads")
+EFFECTS = {"asyncio", "uvloop", "socket", "selectors", "subprocess", "threading", "bcc", "pyroute2"}
+
+# Who may import what of the package itself. A folder may always import its own modules and the
+# modules at the top (reasons, limits, config, paths).
+ALLOWED = {
+    "http": set(),
+    "workloads": set(),
+    "policy": {"workloads"},
+    "observe": {"policy", "proxy", "workloads"},
+    "proxy": {"http", "policy", "workloads", "observe"},
+    "datapath": {"policy", "workloads", "proxy"},
+}
+# Modules at the top are shared words: they import nothing of the package but each other.
+TOP = {"reasons", "limits", "config", "paths", "yaml_lines", "__init__", "__main__"}
+# Modules of a pure folder that may touch the system: none but what is named here, with a reason.
+EXCEPTIONS = {
+    "policy/store.py": {"asyncio", "threading"},  # the live set is swapped under a lock
+}
+
+MAX_LINES = 400
+SOURCES = sorted(
+    path
+    for folder in ("l7proxy", "bpf", "tests", "loadtest", "scripts")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".py", ".c", ".h", ".sh"}
+)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file; imports for types alone are out."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+            # ``from l7proxy.policy import store`` names a module too.
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def folders_imported(path: Path) -> set[str]:
+    """The folders of the package that a file imports from."""
+    found = set()
+    for module in imports(path):
+        parts = module.split(".")
+        if parts[0] == "l7proxy" and len(parts) > 1 and (PACKAGE / parts[1]).is_dir():
+            found.add(parts[1])
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_loader_knows_bcc(path: Path) -> None:
+    uses = {module for module in imports(path) if module.split(".")[0] == "bcc"}
+    assert not uses or name_of(path).startswith("datapath/loader")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if name_of(path).split("/")[0] in PURE], ids=name_of
+)
+def test_pure_folders_have_no_effects(path: Path) -> None:
+    used = {module.split(".")[0] for module in imports(path)} & EFFECTS
+    assert used <= EXCEPTIONS.get(name_of(path), set())
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if name_of(path).split("/")[0] in ALLOWED], ids=name_of
+)
+def test_folders_import_only_what_they_may(path: Path) -> None:
+    folder = name_of(path).split("/")[0]
+    assert folders_imported(path) <= ALLOWED[folder] | {folder}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=name_of)
+def test_top_modules_are_shared_words(path: Path) -> None:
+    assert path.stem in TOP
+    assert path.stem == "__main__" or not folders_imported(path)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_source_file_is_too_long_to_read(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for path in bpf_dir().rglob("*") if path.suffix in {".c", ".h"}),
+    ids=lambda path: path.name,
+)
+def test_ebpf_sources_carry_both_licences(path: Path) -> None:
+    head = path.read_text().splitlines()[:3]
+    assert any("SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only" in line for line in head)
