@@ -1,0 +1,273 @@
+"""The node's metrics: the workers' tallies and the agent's facts as Prometheus families.
+
+Hubble's and Cilium's names where they have one, so that existing dashboards work; the rest starts
+with ``l7proxy_``. No label is taken from a path or a header.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from l7proxy import __version__
+from l7proxy.observe import tally as tallies
+from l7proxy.observe.flows import DROPPED
+from l7proxy.observe.tally import LATENCY_BOUNDS, RequestKey, Tally
+from l7proxy.policy.verdict import Road
+from l7proxy.reasons import Reason
+
+_PROXY_TYPE = "l7proxy"
+_REPORTERS = {"INGRESS": "server", "EGRESS": "client"}
+_POLICY_DENIALS = frozenset(
+    reason.value
+    for reason in (
+        Reason.RULE_BLOCKED,
+        Reason.NO_RULE_MATCHED,
+        Reason.L4_DENY_RULE,
+        Reason.L4_DEFAULT_DENY,
+        Reason.NOT_READY,
+    )
+)
+
+# Datapath counters with a metric of their own; every other is one of datapath_events_total.
+SHORT_CIRCUITED_BYTES = "short_circuit_bytes"
+SPLICED_CONNECTIONS = "connections_splice"
+KERNEL_CONNECTIONS = "connections_kernel"
+LOST_EVENTS = "flow_events_lost"
+_NAMED = frozenset({SHORT_CIRCUITED_BYTES, SPLICED_CONNECTIONS, KERNEL_CONNECTIONS, LOST_EVENTS})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What the agent knows itself at the moment of a scrape; times in seconds since the epoch."""
+
+    revision: int = 0
+    applied_at: float = 0.0
+    apply_errors: int = 0
+    workers: int = 0
+    worker_restarts: int = 0
+    tables: Mapping[str, int] = field(default_factory=dict)
+    datapath: str = "userspace"
+    datapath_counters: Mapping[str, int] = field(default_factory=dict)
+
+
+class NodeCollector(Collector):
+    """Sums the tallies under ``directory`` at each scrape, and asks for the facts."""
+
+    def __init__(self, directory: Path, facts: Callable[[], NodeFacts]) -> None:
+        self._directory = directory
+        self._facts = facts
+
+    def collect(self) -> Iterator[Metric]:
+        total = tallies.load_all(self._directory)
+        facts = self._facts()
+        yield from _http(total)
+        yield from _policy(total)
+        yield from _proxy(total)
+        yield from _connections(total, facts)
+        yield from _agent(facts)
+
+    def describe(self) -> list[Metric]:
+        """Nothing: a registry that asked would have to scrape to know the names."""
+        return []
+
+
+def registry(directory: Path, facts: Callable[[], NodeFacts]) -> CollectorRegistry:
+    """A registry that holds the node's metrics and nothing else."""
+    found = CollectorRegistry()
+    found.register(NodeCollector(directory, facts))
+    return found
+
+
+def _http(total: Tally) -> Iterator[Metric]:
+    requests = _counter(
+        "hubble_http_requests",
+        "HTTP requests decided; status 0: the client got no answer",
+        ("method", "protocol", "status", "reporter"),
+    )
+    for labels, count in _sums(
+        total,
+        lambda key: (key.method, key.protocol, str(key.status), _reporter(key.direction)),
+    ).items():
+        requests.add_metric(labels, count)
+    yield requests
+    duration = HistogramMetricFamily(
+        "hubble_http_request_duration_seconds",
+        "From the complete request head to the first byte of the response",
+        labels=["method", "reporter"],
+    )
+    for (method, direction), counts in total.latency.items():
+        cumulated = 0.0
+        buckets = []
+        bounds = (*(str(bound) for bound in LATENCY_BOUNDS), "+Inf")
+        for bound, seen in zip(bounds, counts[:-1], strict=True):
+            cumulated += seen
+            buckets.append((bound, cumulated))
+        duration.add_metric([method, _reporter(direction)], buckets, sum_value=counts[-1])
+    yield duration
+
+
+def _policy(total: Tally) -> Iterator[Metric]:
+    verdicts = _counter(
+        "hubble_policy_verdicts", "Policy verdicts", ("direction", "match", "action")
+    )
+    drops = _counter("hubble_drop", "What was refused, by reason", ("reason", "protocol"))
+    layer7 = _counter("cilium_policy_l7", "Requests by what became of them", ("rule", "proxy_type"))
+    verdict_sums: dict[tuple[str, ...], int] = {}
+    drop_sums: dict[tuple[str, ...], int] = {}
+    layer7_sums = dict.fromkeys(("received", "forwarded", "denied", "parse_errors"), 0)
+    for key, count in total.requests.items():
+        outcome = _outcome(key)
+        layer7_sums["received"] += count
+        layer7_sums[outcome] += count
+        if outcome != "parse_errors":
+            action = "dropped" if outcome == "denied" else "forwarded"
+            _add(verdict_sums, (key.direction.lower(), "l7/http", action), count)
+        if key.verdict == DROPPED:
+            _add(drop_sums, (key.reason, "HTTP"), count)
+    for connection, count in total.connections.items():
+        refused = connection.road == Road.REFUSED.value
+        match = "none" if connection.reason == Reason.NO_POLICY.value else "l3-l4"
+        action = "dropped" if refused else "redirected"
+        _add(verdict_sums, (connection.direction.lower(), match, action), count)
+        if refused:
+            _add(drop_sums, (connection.reason, "TCP"), count)
+    for family, sums in ((verdicts, verdict_sums), (drops, drop_sums)):
+        for labels, count in sums.items():
+            family.add_metric(labels, count)
+    for rule, count in layer7_sums.items():
+        layer7.add_metric((rule, _PROXY_TYPE), count)
+    yield verdicts
+    yield drops
+    yield layer7
+
+
+def _proxy(total: Tally) -> Iterator[Metric]:
+    requests = _counter(
+        "l7proxy_requests",
+        "Requests by road, by the policy and rule that decided, and by verdict",
+        ("road", "policy", "rule", "verdict"),
+    )
+    for labels, count in _sums(
+        total, lambda key: (key.road, key.policy, key.rule, key.verdict)
+    ).items():
+        requests.add_metric(labels, count)
+    yield requests
+    bodies = _counter("l7proxy_http_bytes", "Bytes of requests and responses", ("kind",))
+    bodies.add_metric(("request",), total.request_bytes)
+    bodies.add_metric(("response",), total.response_bytes)
+    yield bodies
+    yield GaugeMetricFamily(
+        "l7proxy_exchanges_in_progress", "Requests being served", value=total.exchanges
+    )
+    yield GaugeMetricFamily(
+        "l7proxy_connections_open", "Client connections to the proxy", value=total.open_connections
+    )
+    yield CounterMetricFamily(
+        "l7proxy_upstream_connects",
+        "Connections made to backends",
+        value=total.upstream_connects,
+    )
+    failures = _counter("l7proxy_upstream_failures", "Failures of backends", ("reason",))
+    for reason, count in total.upstream_failures.items():
+        failures.add_metric((reason,), count)
+    yield failures
+
+
+def _connections(total: Tally, facts: NodeFacts) -> Iterator[Metric]:
+    counters = facts.datapath_counters
+    sums = {
+        Road.SPLICE.value: counters.get(SPLICED_CONNECTIONS, 0),
+        Road.KERNEL.value: counters.get(KERNEL_CONNECTIONS, 0),
+    }
+    for connection, count in total.connections.items():
+        sums[connection.road] = sums.get(connection.road, 0) + count
+    connections = _counter("l7proxy_connections", "Connections by road", ("road",))
+    for road, count in sums.items():
+        connections.add_metric((road,), count)
+    yield connections
+    yield CounterMetricFamily(
+        "l7proxy_short_circuited_bytes",
+        "Bytes moved socket to socket in the kernel",
+        value=counters.get(SHORT_CIRCUITED_BYTES, 0),
+    )
+    yield CounterMetricFamily(
+        "l7proxy_flow_events_lost",
+        "Flow records and log lines dropped because their reader was too slow",
+        value=total.lost + counters.get(LOST_EVENTS, 0),
+    )
+    events = _counter("l7proxy_datapath_events", "What the kernel programs met", ("event",))
+    for name, count in counters.items():
+        if name not in _NAMED:
+            events.add_metric((name,), count)
+    yield events
+
+
+def _agent(facts: NodeFacts) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "l7proxy_policy_revision", "Policy set in force; 0: none yet", value=facts.revision
+    )
+    yield GaugeMetricFamily(
+        "l7proxy_policy_applied_timestamp_seconds",
+        "When the policy set in force was applied",
+        value=facts.applied_at,
+    )
+    yield CounterMetricFamily(
+        "l7proxy_policy_apply_errors",
+        "Policy or workload changes that were refused",
+        value=facts.apply_errors,
+    )
+    tables = GaugeMetricFamily("l7proxy_table_entries", "Entries of a table", labels=["table"])
+    for name, size in facts.tables.items():
+        tables.add_metric([name], size)
+    yield tables
+    yield GaugeMetricFamily("l7proxy_workers", "Proxy workers that run", value=facts.workers)
+    yield CounterMetricFamily(
+        "l7proxy_worker_restarts",
+        "Workers that died and were replaced",
+        value=facts.worker_restarts,
+    )
+    build = GaugeMetricFamily(
+        "l7proxy_build_info", "Always 1", labels=["version", "python", "datapath"]
+    )
+    build.add_metric([__version__, platform.python_version(), facts.datapath], 1)
+    yield build
+
+
+def _outcome(key: RequestKey) -> str:
+    """Cilium's word for what became of a request; one allowed and not served was forwarded."""
+    if key.verdict != DROPPED:
+        return "forwarded"
+    return "denied" if key.reason in _POLICY_DENIALS else "parse_errors"
+
+
+def _reporter(direction: str) -> str:
+    return _REPORTERS.get(direction, "unknown")
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...]) -> CounterMetricFamily:
+    return CounterMetricFamily(name, text, labels=labels)
+
+
+def _sums(
+    total: Tally, labels_of: Callable[[RequestKey], tuple[str, ...]]
+) -> dict[tuple[str, ...], int]:
+    sums: dict[tuple[str, ...], int] = {}
+    for key, count in total.requests.items():
+        _add(sums, labels_of(key), count)
+    return sums
+
+
+def _add(sums: dict[tuple[str, ...], int], labels: tuple[str, ...], count: int) -> None:
+    sums[labels] = sums.get(labels, 0) + count

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from l7proxy.observe.accesslog import AccessLog
+
+
+def test_lines_are_written_in_order_and_on_close(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = AccessLog(fd)
+    lines = [f"{number}\n".encode() for number in range(5000)]
+    for line in lines:
+        log.write(line)
+    log.close()
+    os.close(fd)
+
+    assert path.read_bytes() == b"".join(lines)
+    assert log.lost == 0
+
+
+def test_lines_appear_without_close() -> None:
+    read, write = os.pipe()
+    log = AccessLog(write)
+    log.write(b"one\n")
+
+    assert os.read(read, 100) == b"one\n"
+    log.close()
+    os.close(read)
+    os.close(write)
+
+
+def test_a_reader_that_sleeps_costs_lines_and_never_time() -> None:
+    read, write = os.pipe()
+    log = AccessLog(write, buffer_bytes=1 << 20)
+    line = b"x" * 1023 + b"\n"
+    for _ in range(4096):
+        log.write(line)
+
+    lost = log.lost
+    assert lost >= 4096 - 1024 - 64 - 64  # the buffer, the pipe, and a batch being written
+    received = bytearray()
+    reader = threading.Thread(target=lambda: [received.extend(data) for data in _until_eof(read)])
+    reader.start()
+    log.close()
+    os.close(write)
+    reader.join()
+    assert len(received) == (4096 - lost) * len(line)
+    os.close(read)
+
+
+def test_a_reader_that_went_away_costs_lines_only() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    log = AccessLog(write)
+    log.write(b"one\n")
+    log.write(b"two\n")
+    log.close()
+    os.close(write)
+
+    assert log.lost == 2
+
+
+def test_a_descriptor_that_someone_made_non_blocking_gets_every_line() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    log = AccessLog(write)
+    line = b"y" * 999 + b"\n"
+    for _ in range(1000):
+        log.write(line)
+    received = bytearray()
+    reader = threading.Thread(target=lambda: [received.extend(data) for data in _until_eof(read)])
+    reader.start()
+    log.close()
+    os.close(write)
+    reader.join()
+    os.close(read)
+
+    assert bytes(received) == line * 1000
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from l7proxy.observe.accesslog import AccessLog
+log = AccessLog(1, Path(sys.argv[1]))
+for number in range(200):
+    log.write(sys.argv[2].encode() * 9999 + b"\\n")
+log.close()
+assert log.lost == 0, log.lost
+"""
+
+
+def test_long_lines_of_two_workers_do_not_mix_in_a_pipe(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(tmp_path / "lock"), name], stdout=write
+        )
+        for name in "ab"
+    ]
+    os.close(write)
+    received = b"".join(_until_eof(read))
+    os.close(read)
+
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert sorted(set(received.split(b"\n"))) == [b"", b"a" * 9999, b"b" * 9999]
+    assert received.count(b"\n") == 400
+
+
+def _until_eof(fd: int):
+    while data := os.read(fd, 65536):
+        yield data
