@@ -13,8 +13,9 @@ Address = IPv4Address | IPv6Address
 class Workload:
     """A pod, or a service identified by cgroup or namespace.
 
-    ``netns`` is a name under /run/netns, ``cgroup`` a path below the cgroup2 mount ("/a/b.service");
-    both None for a workload known only by its addresses, as one on another node is.
+    ``netns`` is a name under /run/netns, ``cgroup`` a path below the cgroup2 mount
+    ("/a/b.service"); both None for a workload known only by its addresses, as one on another
+    node is.
     """
 
     namespace: str

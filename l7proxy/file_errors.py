@@ -1,0 +1,37 @@
+"""What is wrong in a file that a user wrote, in the form that users see: ``file:line: what``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FileError:
+    """One fault: ``line`` counts from 1; 0 where the file as a whole is at fault."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+class FileErrors(Exception):
+    """All faults that were found, in order of place; its text has one line for each."""
+
+    def __init__(self, errors: Iterable[FileError]) -> None:
+        self.errors = tuple(sorted(errors))
+        super().__init__(self.errors)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """The message for a name that is none of ``known``, with the nearest one."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"unknown field; did you mean {near[0]}?" if near else "unknown field"
