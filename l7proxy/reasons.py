@@ -32,6 +32,8 @@ class Reason(Enum):
     # Served.
     NO_POLICY = "no-policy", None, "no policy selects either side in this direction"
     L4_ALLOWED = "l4-allowed", None, "an L3/L4 rule allows the connection and no HTTP rule applies"
+    SAME_WORKLOAD = "same-workload", None, "a workload talks to itself, which no policy concerns"
+    HTTP_RULES = "http-rules", None, "the connection is allowed; HTTP rules decide each request"
     RULE_ALLOWED = "rule-allowed", None, "an HTTP rule allows the request"
     RULE_FORWARDED = "rule-forwarded", None, "an HTTP rule forwards the request to another backend"
     DEFAULT_ALLOWED = "default-allowed", None, "no rule matched and default deny is off"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from l7proxy.policy.model import HttpRule
+from l7proxy.policy.model import Direction, HttpRule
 from l7proxy.reasons import Reason
 from l7proxy.workloads.model import Address
 
@@ -20,9 +19,11 @@ class RequestView(Protocol):
     @property
     def path(self) -> bytes:
         """The normalised path with the query string as sent."""
+
     @property
     def host(self) -> bytes:
         """The authority, lower-cased, with its port as sent."""
+
     def header(self, name: bytes) -> bytes | None:
         """The value of the lower-case ``name``, repeats joined with ``,``; None if absent."""
 
@@ -44,22 +45,28 @@ class Road(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HttpLayer:
-    """The HTTP rules of one direction that apply to one (client, server, port).
+    """The HTTP rules of one direction that apply to one (client, server, port), in order.
 
-    ``moot`` is true when an L3/L4 allow without HTTP rules makes the allow rules of this layer
-    moot, ``default_allow`` when default deny is off: in both cases only its block rules bind
-    and what no rule matches is let through.
+    ``moot`` is true when an L3/L4 allow without HTTP rules makes the allow lists of this layer
+    moot, ``default_allow`` when default deny is off: in both cases what no rule matches is let
+    through, while block rules still block, and forward rules and header changes still act.
     """
 
-    direction: str
+    direction: Direction
     rules: tuple[HttpRule, ...]
     moot: bool = False
     default_allow: bool = False
+    force_proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a connection may be made at all, and the HTTP layers its requests must pass."""
+    """Whether a connection may be made at all, and the HTTP layers its requests must pass.
+
+    ``policy`` and ``rule`` name what allowed or refused the connection, where one rule did.
+    ``layers`` stand in the order a request meets them: egress of the client, ingress of the
+    server. Without layers nobody looks at requests.
+    """
 
     allowed: bool
     reason: Reason
@@ -79,12 +86,17 @@ class HeaderEdit:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer for one request. ``backend`` is set when ``action`` is FORWARD and one exists."""
+    """The answer for one request.
+
+    ``backend`` is set when ``action`` is FORWARD and one exists; where none does, ``reason`` is
+    NO_BACKEND. ``edits`` are to be made in order; ``logged`` says which header conditions a
+    matching rule waived.
+    """
 
     action: Action
     reason: Reason
     policy: str | None = None
     rule: str | None = None
     backend: tuple[Address, int] | None = None
-    edits: Sequence[HeaderEdit] = ()
-    logged: Sequence[str] = ()
+    edits: tuple[HeaderEdit, ...] = ()
+    logged: tuple[str, ...] = ()
