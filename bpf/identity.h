@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* Who is at an address, who is running now, and which road a pair of them takes. */
+
+#define CGROUP_DEPTH 8
+
+static inline struct state *state_now(void)
+{
+    u32 zero = 0;
+
+    return state.lookup(&zero);
+}
+
+static inline struct identity *identity_at(u32 epoch, const u32 *address)
+{
+    struct prefix key = {
+        .prefixlen = 32 + 128,
+        .epoch = epoch,
+        .address = {address[0], address[1], address[2], address[3]},
+    };
+
+    return identities.lookup(&key);
+}
+
+static inline struct namespace *namespace_of(u64 cookie)
+{
+    u32 *slot = netns.lookup(&cookie);
+
+    if (!slot)
+        return 0;
+    u32 index = *slot;
+    return namespaces.lookup(&index);
+}
+
+/* The workload of the running task's cgroup or of one above it; process context only. */
+static inline u32 identity_of_cgroup(struct state *now)
+{
+    if (!now->cgroups)
+        return 0;
+#pragma unroll
+    for (int level = CGROUP_DEPTH; level > 0; level--) {
+        u64 id = bpf_get_current_ancestor_cgroup_id(level);
+        if (!id)
+            continue;
+        struct identity *found = cgroups.lookup(&id);
+        if (found)
+            return found->id;
+    }
+    return 0;
+}
+
+/* The running task's identity: its cgroup's workload, else its namespace's, else the node's;
+ * 0 in a namespace that is not covered, where only the source address can tell. */
+static inline u32 identity_of_task(struct state *now, u64 cookie, struct namespace *here)
+{
+    u32 id = identity_of_cgroup(now);
+
+    if (id)
+        return id;
+    if (here && here->identity)
+        return here->identity;
+    return cookie == now->host_netns ? IDENTITY_HOST : 0;
+}
+
+/* Who listens on address and port in a namespace. */
+static inline u32 identity_of_listener(struct namespace *there, const u32 *address, u16 port)
+{
+    struct endpoint key = {
+        .address = {address[0], address[1], address[2], address[3]},
+        .netns = there->cookie,
+        .port = port,
+    };
+    struct listener *found;
+
+    if (there->identity)
+        return there->identity;
+    found = listeners.lookup(&key);
+    if (!found) {
+        key.address[0] = key.address[1] = key.address[2] = key.address[3] = 0;
+        found = listeners.lookup(&key);
+    }
+    return found ? found->identity : IDENTITY_HOST;
+}
+
+static inline u32 road_of(u32 epoch, u32 client, u32 server, u16 port)
+{
+    struct port_prefix port_key = {.prefixlen = 32 + 16, .epoch = epoch, .port = bpf_htons(port)};
+    u32 *port_class = port_classes.lookup(&port_key);
+    struct pair_of_identities key = {.epoch = epoch, .client = client, .server = server};
+    u32 *road;
+
+    if (client == server)
+        return ROAD_SPLICE; /* a workload may always talk to itself */
+    key.port_class = port_class ? *port_class : 0;
+    road = roads.lookup(&key);
+    return road ? *road : ROAD_SPLICE;
+}

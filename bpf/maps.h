@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* Every map, with who writes it. Names have at most 15 characters: the kernel cuts longer ones. */
+
+/* User space writes; the programs read. All entries of a policy set carry its epoch: the set
+ * comes into force as a whole when state.epoch names it. */
+BPF_ARRAY(state, struct state, 1);
+BPF_F_TABLE("lpm_trie", struct prefix, struct identity, identities, MAX_IDENTITIES,
+            BPF_F_NO_PREALLOC);
+BPF_F_TABLE("lpm_trie", struct port_prefix, u32, port_classes, MAX_PORT_CLASSES,
+            BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct pair_of_identities, u32, roads, MAX_ROADS, BPF_F_NO_PREALLOC);
+BPF_HASH(cgroups, u64, struct identity, MAX_WORKLOADS);
+BPF_HASH(netns, u64, u32, MAX_NAMESPACES);                     /* cookie -> slot */
+BPF_ARRAY(namespaces, struct namespace, MAX_NAMESPACES);       /* by slot */
+BPF_TABLE("sockmap", u32, u64, proxy_listeners, MAX_NAMESPACES * MAX_WORKERS * 2);
+
+/* The proxy's own upstream connections: entered before connect, removed before close. */
+BPF_F_TABLE("hash", struct flow, u32, upstreams, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
+
+/* The programs write. */
+BPF_F_TABLE("hash", struct endpoint, struct listener, listeners, 65536,
+            BPF_F_NO_PREALLOC); /* of workloads known by cgroup */
+BPF_TABLE("lru_hash", struct flow, u32, flows, MAX_CONNECTIONS); /* client's identity */
+BPF_TABLE("lru_hash", struct flow, struct endpoint, origins, MAX_CONNECTIONS);
+BPF_TABLE("lru_hash", struct half, struct half_sockets, halves, MAX_CONNECTIONS);
+BPF_SK_STORAGE(conns, struct conn);
+BPF_SOCKHASH(sockets, struct half, MAX_CONNECTIONS);
+BPF_TABLE("percpu_array", u32, u64, counters, COUNTER_MAX);
+
+static inline void count_n(u32 which, u64 n)
+{
+    u64 *value = counters.lookup(&which);
+
+    if (value)
+        *value += n;
+}
+
+static inline void count(u32 which)
+{
+    count_n(which, 1);
+}

@@ -1,0 +1,145 @@
+"""Compiles the programs with BCC, loads them and pins them: a process of its own.
+
+Run as ``python -m l7proxy.datapath.loader FOLDER`` with a JSON request on standard input. It
+leaves maps and programs pinned in FOLDER and prints the layouts of the maps' keys and values as
+JSON. The compiler's memory goes with the process; the agent itself never imports BCC.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from l7proxy.datapath import headers
+from l7proxy.datapath.libbpf import link_create, obj_pin
+from l7proxy.datapath.programs import PROGRAMS, SK_MSG_VERDICT, SK_SKB_VERDICT, Program
+from l7proxy.datapath.source import SLOT_PLACEHOLDER
+
+STORAGE_MAPS = ("conns", "sockets", "proxy_listeners")
+"""Maps whose values are sockets or belong to them; BCC knows no layout for them."""
+
+
+def _fields(structure: type[ctypes.Structure]) -> list[list[Any]]:
+    """[name, offset, size of one element, number of elements] for each named field."""
+    fields = []
+    for name, kind, *_ in structure._fields_:
+        if name.startswith("__pad"):
+            continue
+        at = getattr(structure, name).offset
+        length = getattr(kind, "_length_", 1)
+        fields.append([name, at, ctypes.sizeof(kind) // length, length])
+    return fields
+
+
+def _layout(kind: Any) -> dict[str, Any]:
+    if isinstance(kind, type) and issubclass(kind, ctypes.Structure):
+        return {"size": ctypes.sizeof(kind), "fields": _fields(kind)}
+    return {"size": ctypes.sizeof(kind), "fields": []}
+
+
+def _instructions(bcc: Any, module: Any, program: Program, slot: int) -> Any:
+    """The program's instructions, the slot's number in the placeholder's place."""
+    name = program.function.encode()
+    start = bcc.lib.bpf_function_start(module, name)
+    size = bcc.lib.bpf_function_size(module, name)
+    code = ctypes.string_at(start, size)
+    if program.per_slot:
+        # ld_imm64 holds the constant's halves in two instructions, four bytes at offset 4 of each.
+        low = SLOT_PLACEHOLDER & 0xFFFFFFFF
+        high = SLOT_PLACEHOLDER >> 32
+        patched = bytearray(code)
+        found = 0
+        for at in range(0, size - 8, 8):
+            if (
+                int.from_bytes(code[at + 4 : at + 8], "little") == low
+                and int.from_bytes(code[at + 12 : at + 16], "little") == high
+            ):
+                patched[at + 4 : at + 8] = slot.to_bytes(4, "little")
+                patched[at + 12 : at + 16] = bytes(4)
+                found += 1
+        if not found:
+            raise RuntimeError(f"{program.function} has no slot placeholder")
+        code = bytes(patched)
+    return ctypes.create_string_buffer(code, size)
+
+
+def _load(bcc: Any, module: Any, program: Program, slot: int = 0) -> int:
+    """Loads one program; raises RuntimeError with the verifier's last words."""
+    code = _instructions(bcc, module, program, slot)
+    log = ctypes.create_string_buffer(1 << 20)
+    for level in (0, 1):  # the log costs time: ask for it only after a failure
+        fd = int(
+            bcc.lib.bcc_func_load(
+                module, program.kind, program.function.encode(), code, len(code),
+                bcc.lib.bpf_module_license(module),
+                bcc.lib.bpf_module_kern_version(module),
+                level, log if level else None, len(log) if level else 0, None, program.attach_type,
+            )  # fmt: skip
+        )
+        if fd >= 0:
+            return fd
+    words = log.value.decode(errors="replace").strip().splitlines()[-4:]
+    error = os.strerror(ctypes.get_errno())
+    raise RuntimeError(f"cannot load {program.function}: {error}: {' | '.join(words)}")
+
+
+def load(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Compiles ``request['text']`` and pins everything in ``folder``; returns the layouts."""
+    with tempfile.TemporaryDirectory(prefix="l7proxy-headers-") as tree:
+        headers.write(Path(tree))
+        os.environ["BCC_KERNEL_SOURCE"] = tree
+        import bcc  # the only import of bcc: it costs 120 MB, and only this process pays
+
+        cflags = [f"-D{name}={value}" for name, value in request["macros"].items()]
+        compiled = bcc.BPF(
+            text=request["text"], cflags=[*cflags, "-Wno-macro-redefined", "-Wno-unused-function"]
+        )
+        module = compiled.module
+        bcc.lib.bpf_table_name.restype = ctypes.c_char_p
+        bcc.lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        layouts: dict[str, Any] = {}
+        fds: dict[str, int] = {}
+        for number in range(bcc.lib.bpf_num_tables(module)):
+            name = bcc.lib.bpf_table_name(module, number).decode()
+            fds[name] = bcc.lib.bpf_table_fd(module, name.encode())
+            if name not in STORAGE_MAPS:
+                table = compiled[name]
+                layouts[name] = {"key": _layout(table.Key), "value": _layout(table.Leaf)}
+        programs = [
+            (f"prog_{program.function}{f'_{slot}' if program.per_slot else ''}", program, slot)
+            for program in PROGRAMS
+            for slot in range(request["slots"] if program.per_slot else 1)
+        ]
+        loaded = {name: _load(bcc, module, program, slot) for name, program, slot in programs}
+        for name, fd in fds.items():
+            obj_pin(fd, folder / name)
+        for name, fd in loaded.items():
+            obj_pin(fd, folder / name)
+        # A socket takes the map's programs when it is enrolled; the links stay with the map.
+        link = link_create(loaded["prog_on_send"], fds["sockets"], SK_MSG_VERDICT)
+        obj_pin(link, folder / "link_on_send")
+        if request["receive_verdict"]:
+            link = link_create(loaded["prog_on_receive"], fds["sockets"], SK_SKB_VERDICT)
+            obj_pin(link, folder / "link_on_receive")
+    return layouts
+
+
+def main() -> int:
+    """Reads the request, answers with layouts; a failure is one line and exit code 1."""
+    try:
+        request = json.load(sys.stdin)
+        answer = load(Path(sys.argv[1]), request)
+    except Exception as error:  # whatever BCC raises must reach the agent as one line
+        print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
+        return 1
+    json.dump(answer, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Names and numbers that the eBPF programs and user space share; the C side is generated."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from l7proxy.policy.verdict import Road
+
+IDENTITY_UNKNOWN = 0
+IDENTITY_HOST = 1
+IDENTITY_WORLD = 2
+FIRST_FREE_IDENTITY = 256
+"""Identities below are reserved."""
+
+FLAG_LOCAL = 1
+FLAG_NO_SPLICE = 2
+
+MAX_WORKERS = 16
+"""Worker processes whose listeners the steering program can tell apart."""
+
+ROAD_NUMBERS = {Road.SPLICE: 1, Road.REFUSED: 2, Road.PROXY: 3, Road.KERNEL: 4}
+"""A pair of identities without an entry takes the splice road."""
+
+
+class Counter(Enum):
+    """Every exit of a program that a person may want to know about, counted per CPU."""
+
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> Counter:
+        member = object.__new__(cls)
+        member._value_ = name
+        member.meaning = meaning
+        return member
+
+    CONNECT_REFUSED = "connect_refused", "connect() refused by L3/L4 policy (EPERM)"
+    EGRESS_STEERED = "egress_steered", "connect() sent to the proxy for HTTP rules of egress"
+    EGRESS_UNSTEERABLE = "egress_unsteerable", "connect() refused: it needs a proxy and has none"
+    SERVER_REFUSED = "server_refused", "incoming connection refused by L3/L4 policy (reset)"
+    INGRESS_STEERED = "ingress_steered", "incoming connection handed to the proxy"
+    UPSTREAM_ADMITTED = "upstream_admitted", "the proxy's own connection let through"
+    ADMITTED = "admitted", "incoming connection let through to the server"
+    NOT_READY = "not_ready", "incoming connection refused: no policy has been applied"
+    PROXY_ABSENT = "proxy_absent", "incoming connection refused: the proxy is not running"
+    PROXY_PORT_REFUSED = "proxy_port_refused", "connection made directly to the proxy's port"
+    MPTCP_REFUSED = "mptcp_refused", "MPTCP socket refused; the application falls back to TCP"
+    SOCKOPT_REFUSED = "sockopt_refused", "TCP_ULP, SO_ZEROCOPY or fast open refused"
+    CLIENT_ENROLLED = "client_enrolled", "client socket ready for the short-circuit"
+    PAIRED = "paired", "connection with both ends ready for the short-circuit"
+    ENROL_FAILED = "enrol_failed", "socket that could not be enrolled; it stays on TCP"
+    UNPAIRED_MESSAGES = "unpaired_messages", "messages by TCP: the other end is not enrolled"
+    REDIRECTED_MESSAGES = "redirected_messages", "messages short-circuited"
+    REDIRECTED_BYTES = "redirected_bytes", "bytes short-circuited"
+    REDIRECT_FAILED = "redirect_failed", "messages by TCP: the redirect was not possible"
+    OUT_OF_CREDIT = "out_of_credit", "times a slow reader moved a connection to TCP"
+    BACK_TO_REDIRECT = "back_to_redirect", "times a drained connection left TCP again"
+    TCP_BYTES = "tcp_bytes", "bytes of enrolled connections that went by TCP"
+
+
+def c_constants() -> dict[str, int]:
+    """The macros that the C sources are compiled with."""
+    constants = {
+        "IDENTITY_HOST": IDENTITY_HOST,
+        "IDENTITY_WORLD": IDENTITY_WORLD,
+        "FLAG_LOCAL": FLAG_LOCAL,
+        "FLAG_NO_SPLICE": FLAG_NO_SPLICE,
+        "MAX_WORKERS": MAX_WORKERS,
+        "COUNTER_MAX": len(Counter),
+    }
+    constants |= {f"COUNTER_{counter.name}": number for number, counter in enumerate(Counter)}
+    constants |= {f"ROAD_{road.name}": number for road, number in ROAD_NUMBERS.items()}
+    return constants

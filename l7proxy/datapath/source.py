@@ -1,0 +1,78 @@
+"""One BCC module out of the files in ``bpf/``.
+
+BCC rewrites map calls in the main source only, so the files are joined into one text, each under
+a ``#line`` marker so that the compiler reports errors where they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from l7proxy.datapath.libbpf import KernelTypes
+from l7proxy.datapath.names import MAX_WORKERS, c_constants
+from l7proxy.limits import Limits
+
+FILES = (
+    "types.h", "maps.h", "address.h", "identity.h", "guard.c", "connect.c", "peername.c",
+    "steer.c", "connection.c", "redirect.c", "receive.c",
+)  # fmt: skip
+"""In this order; each may use what stands in the ones before it."""
+
+SLOT_PLACEHOLDER = 0x6C37_736C_6F74_2121
+"""Stands in the steering program for its namespace slot; each loaded copy has its own number."""
+
+_KERNEL_OFFSETS = {
+    "OFF_RMEM_ALLOC": ("sock", "sk_backlog.rmem_alloc"),
+    "OFF_RCVLOWAT": ("sock", "sk_rcvlowat"),
+    "OFF_SK_USER_DATA": ("sock", "sk_user_data"),
+    "OFF_PSOCK_INGRESS_QLEN": ("sk_psock", "ingress_skb.qlen"),
+    "OFF_SND_UNA": ("tcp_sock", "snd_una"),
+    "OFF_WRITE_SEQ": ("tcp_sock", "write_seq"),
+    "OFF_COPIED_SEQ": ("tcp_sock", "copied_seq"),
+    "OFF_RCV_NXT": ("tcp_sock", "rcv_nxt"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What to compile: the text, its macros, and a name for exactly this build on this kernel."""
+
+    text: str
+    macros: dict[str, str]
+    build: str
+
+
+def kernel_offsets() -> dict[str, int]:
+    """Where the fields are that the short-circuit reads, on the running kernel.
+
+    Raises KeyError naming the field where the kernel has no such field, OSError without BTF.
+    """
+    types = KernelTypes()
+    try:
+        return {name: types.offset(*where) for name, where in _KERNEL_OFFSETS.items()}
+    finally:
+        types.close()
+
+
+def assemble(folder: Path, limits: Limits) -> Source:
+    """Joins the files of ``folder`` and works out the macros from limits and kernel."""
+    macros: dict[str, str] = {name: str(value) for name, value in c_constants().items()}
+    macros |= {name: str(value) for name, value in kernel_offsets().items()}
+    macros |= {
+        "SLOT_PLACEHOLDER": f'"{SLOT_PLACEHOLDER}"',
+        "MAX_WORKLOADS": str(limits.workloads),
+        "MAX_IDENTITIES": str(limits.workloads * 4),
+        "MAX_PORT_CLASSES": "65536",
+        "MAX_ROADS": str(limits.kernel_roads),
+        "MAX_NAMESPACES": str(limits.namespaces),
+        "MAX_CONNECTIONS": str(limits.tracked_connections),
+    }
+    assert int(macros["MAX_WORKERS"]) == MAX_WORKERS
+    text = "\n".join(f'#line 1 "bpf/{name}"\n{(folder / name).read_text()}' for name in FILES)
+    digest = hashlib.sha256(text.encode())
+    digest.update(repr(sorted(macros.items())).encode())
+    digest.update(os.uname().release.encode())
+    return Source(text, macros, digest.hexdigest()[:16])
