@@ -87,10 +87,8 @@ def exchange(
 
     Never raises for what the other side does: every failure is an Outcome.
     """
-    address, port = connection.getpeername()[:2] if _connected(connection) else ("unknown", 0)
-    host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     try:
-        connection.sendall(request_bytes(method, target, host, headers, body))
+        connection.sendall(request_bytes(method, target, _host(connection), headers, body))
     except OSError as error:
         # A refusal may have come before the whole body was taken: read it if it did.
         if not isinstance(error, (BrokenPipeError, ConnectionResetError)):
@@ -105,9 +103,12 @@ def exchange(
         response.close()
 
 
-def _connected(connection: socket.socket) -> bool:
+def _host(connection: socket.socket) -> str:
+    """The peer's address as a Host field; "localhost" for a Unix socket or a peer that is gone."""
     try:
-        connection.getpeername()
+        peer = connection.getpeername()
     except OSError:
-        return False
-    return True
+        peer = ""
+    if not isinstance(peer, tuple):
+        return "localhost"
+    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"

@@ -124,18 +124,22 @@ class Node:
         self.close()
 
     def close(self) -> None:
-        """Stop, unmount and remove everything. Ctrl-C meanwhile is put off until it is done."""
+        """Stop, unmount and remove everything. Signals to end are put off until it is done."""
         if threading.current_thread() is not threading.main_thread():
             self._stack.close()
             return
-        interrupted: list[int] = []
-        before = signal.signal(signal.SIGINT, lambda number, frame: interrupted.append(number))
+        received: list[int] = []
+        before = {
+            number: signal.signal(number, lambda number, frame: received.append(number))
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
         try:
             self._stack.close()
         finally:
-            signal.signal(signal.SIGINT, before)
-        if interrupted:
-            signal.raise_signal(signal.SIGINT)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if received:
+            signal.raise_signal(received[0])
 
     def add_pod(
         self, name: str, labels: Mapping[str, str] | None = None, namespace: str = "default"
