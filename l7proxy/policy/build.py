@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, TypeVar
 
@@ -92,7 +92,8 @@ def _object(file: str, document: Document) -> tuple[Policy | None, Findings]:
     specs: list[Spec] = []
     if parsed.spec is not None:
         specs.append(builder.spec(parsed.spec, ("spec",)))
-    for at, spec in enumerate(parsed.specs or ()):
+    listed: Sequence[AnySpec] = parsed.specs or ()
+    for at, spec in enumerate(listed):
         specs.append(builder.spec(spec, ("specs", at)))
     line = document.line_of(("metadata", "name"))
     return Policy(kind, name, namespace, tuple(specs), Source(file, line)), []

@@ -1,0 +1,214 @@
+"""What ``l7proxy check`` shows of a valid policy set: destinations with their roads, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from l7proxy.policy import cover, findings, roads, selectors
+from l7proxy.policy.documents import PolicyError
+from l7proxy.policy.model import (
+    Direction,
+    HttpRule,
+    Peers,
+    PolicySet,
+    PortRange,
+    PortRule,
+    Selector,
+    Side,
+    TrafficRule,
+)
+from l7proxy.policy.verdict import Admission, HttpLayer
+from l7proxy.reasons import Reason
+from l7proxy.workloads.model import Workload
+
+_LAST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One row: the ports of a workload, the road to them and why, and how many rules hold.
+
+    Of egress the row names the client's workload and whom its rules allow it to reach.
+    """
+
+    workload: str
+    port: str
+    road: str
+    reason: str
+    rules: int
+    direction: str = "ingress"
+
+    def as_json(self) -> dict[str, str | int]:
+        """The row as ``l7proxy check -o json`` prints it: a single port is a number."""
+        return {
+            "workload": self.workload,
+            "port": int(self.port) if self.port.isdecimal() else self.port,
+            "road": self.road,
+            "reason": self.reason,
+            "rules": self.rules,
+            "direction": self.direction,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole answer for a valid set."""
+
+    rule_count: int
+    destinations: tuple[Destination, ...]
+    warnings: tuple[PolicyError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A workload with the sides that select it; where none is known, a selector in its place."""
+
+    name: str
+    is_local: bool
+    sides: tuple[Side, ...]
+
+
+def check(
+    policies: PolicySet, workloads: Sequence[Workload] | None = None, *, kernel_road: bool = False
+) -> Report:
+    """Destinations and warnings of a policy set.
+
+    Without ``workloads`` (None) the rows are for the selectors of the policies, and nothing is
+    said about selectors that select nobody.
+    """
+    rows = [
+        row
+        for direction in (Direction.INGRESS, Direction.EGRESS)
+        for subject in _subjects(policies, workloads, direction)
+        for row in _rows(subject, direction, kernel_road)
+    ]
+    return Report(policies.rule_count, tuple(rows), tuple(findings.of(policies, workloads)))
+
+
+def _subjects(
+    policies: PolicySet, workloads: Sequence[Workload] | None, direction: Direction
+) -> Iterator[_Subject]:
+    specs = [
+        (spec.subject, side)
+        for policy in policies.policies
+        for spec in policy.specs
+        if (side := spec.side(direction)) is not None
+    ]
+    if workloads is None:
+        by_selector: dict[Selector, list[Side]] = {}
+        for subject, side in specs:
+            by_selector.setdefault(subject, []).append(side)
+        for subject, sides in by_selector.items():
+            yield _Subject(str(subject), True, tuple(sides))
+        return
+    for workload in sorted(workloads, key=lambda each: each.id):
+        sides = [side for subject, side in specs if selectors.matches(subject, workload)]
+        if sides:
+            is_local = workload.netns is not None or workload.cgroup is not None
+            yield _Subject(workload.id, is_local, tuple(sides))
+
+
+def _rows(subject: _Subject, direction: Direction, kernel_road: bool) -> Iterator[Destination]:
+    segments = _segments(subject.sides)
+    for ports in segments:
+        allowing = [
+            (rule, element)
+            for side in subject.sides
+            for rule in side.allow
+            for element in _elements(rule, ports)
+        ]
+        denied = any(
+            _elements(rule, ports) and cover.peers(rule.peers, None)
+            for side in subject.sides
+            for rule in side.deny
+        )
+        if not allowing and not denied:
+            continue
+        admitted = _admission(subject.sides, direction, allowing, denied)
+        is_local = subject.is_local if direction is Direction.INGRESS else _only_workloads(allowing)
+        choice = roads.choose(admitted, server_is_local=is_local, kernel_road=kernel_road)
+        count = sum(len(element.http or (1,)) if element else 1 for _, element in allowing)
+        name = subject.name
+        if direction is Direction.EGRESS:
+            name = f"{name} to {_peers_text(allowing)}"
+        text = str(ports)
+        if (ports.first, ports.last) == (0, _LAST_PORT) and len(segments) > 1:
+            text = "other ports"
+        yield Destination(name, text, choice.road.value, choice.reason, count, direction.value)
+
+
+def _segments(sides: tuple[Side, ...]) -> list[PortRange]:
+    """The ports that rules name, cut where any rule begins or ends; every port where none does."""
+    ranges = [
+        each
+        for side in sides
+        for rule in (*side.allow, *side.deny)
+        for element in rule.ports or ()
+        for each in element.ports
+        if each.enforced
+    ]
+    edges = sorted({each.first for each in ranges} | {each.last + 1 for each in ranges})
+    found = [
+        PortRange(low, high - 1)
+        for low, high in pairwise(edges)
+        if any(each.first <= low and high - 1 <= each.last for each in ranges)
+    ]
+    if (
+        any(
+            rule.ports is None and not rule.is_empty
+            for side in sides
+            for rule in (*side.allow, *side.deny)
+        )
+        and PortRange(0, _LAST_PORT) not in found
+    ):
+        found.append(PortRange(0, _LAST_PORT))
+    return found
+
+
+def _elements(rule: TrafficRule, ports: PortRange) -> list[PortRule | None]:
+    """The elements of a rule that hold on ``ports``; a single None where it names no ports."""
+    if rule.is_empty:
+        return []
+    if rule.ports is None:
+        return [None]
+    return [element for element in rule.ports if cover.ports(element.ports, (ports,))]
+
+
+def _admission(
+    sides: tuple[Side, ...],
+    direction: Direction,
+    allowing: list[tuple[TrafficRule, PortRule | None]],
+    denied: bool,
+) -> Admission:
+    """What the most demanding allowed peer meets on these ports."""
+    if denied:
+        return Admission(False, Reason.L4_DENY_RULE)
+    l4_rules = [rule for rule, element in allowing if element is None or element.http is None]
+    demanding: list[HttpRule] = []
+    force = False
+    for rule, element in allowing:
+        if element is None or element.http is None:
+            continue
+        moot = any(cover.peers(other.peers, rule.peers) for other in l4_rules)
+        if not moot or not all(each.is_plain_allow for each in element.http):
+            demanding.extend(element.http)
+            force = force or element.force_proxy
+    default_allow = not any(side.default_deny for side in sides)
+    if not demanding or (default_allow and all(rule.is_plain_allow for rule in demanding)):
+        return Admission(True, Reason.L4_ALLOWED)
+    layer = HttpLayer(direction, tuple(demanding), False, default_allow, force)
+    return Admission(True, Reason.HTTP_RULES, layers=(layer,))
+
+
+def _only_workloads(allowing: list[tuple[TrafficRule, PortRule | None]]) -> bool:
+    return all(
+        rule.peers is not None and not rule.peers.entities and not rule.peers.cidrs
+        for rule, _ in allowing
+    )
+
+
+def _peers_text(allowing: list[tuple[TrafficRule, PortRule | None]]) -> str:
+    found: dict[Peers | None, None] = dict.fromkeys(rule.peers for rule, _ in allowing)
+    return " or ".join("anyone" if peers is None else str(peers) for peers in found) or "anyone"
