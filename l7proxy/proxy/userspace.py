@@ -1,0 +1,117 @@
+"""Surroundings without privileges: explicit listeners in front of a backend.
+
+A listener stands for one workload; clients are known by their address. ``transparent`` does the
+same for sockets steered here by eBPF.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+from l7proxy.limits import Limits
+from l7proxy.proxy.ports import Downstream, Endpoint, Resolver
+from l7proxy.workloads.model import HOST, Address, Peer, Workload, World
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSpec:
+    """What a listener stands for: the backend behind it, and the workload that backend is.
+
+    ``workload`` is ``namespace/name``; without one the backend's address tells.
+    """
+
+    to: Endpoint
+    workload: str | None = None
+
+
+class Adapter:
+    """Resolvers by listener, and plain connections."""
+
+    def __init__(self, options: Mapping[str, Any], limits: Limits) -> None:
+        del options
+        self._connect_timeout = limits.connect_timeout
+        self._by_id: dict[str, Workload] = {}
+        self._by_address: dict[Address, Workload] = {}
+
+    def update(self, workloads: Sequence[Workload]) -> None:
+        """The workloads of a new snapshot."""
+        self._by_id = {each.id: each for each in workloads}
+        self._by_address = {address: each for each in workloads for address in each.addresses}
+
+    def resolver(self, spec: object) -> Resolver:
+        """The resolver for a listener. Raises TypeError unless ``spec`` is a ListenSpec."""
+        if not isinstance(spec, ListenSpec):
+            raise TypeError(f"a userspace listener needs a ListenSpec, not {type(spec).__name__}")
+        return _ListenerResolver(self, spec)
+
+    def route(self, destination: Endpoint, netns: str | None) -> str | None:
+        """There is one namespace: the proxy's own."""
+        return None
+
+    async def connect(self, destination: Endpoint, netns: str | None) -> socket.socket:
+        """A connected, non-blocking socket. Raises OSError, TimeoutError past the limit."""
+        family = socket.AF_INET6 if destination.address.version == 6 else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            address = (str(destination.address), destination.port)
+            async with asyncio.timeout(self._connect_timeout):
+                await asyncio.get_running_loop().sock_connect(sock, address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def release(self, sock: socket.socket) -> None:
+        """Nothing was registered for it."""
+
+    def workload(self, name: str) -> Workload | None:
+        """The workload called ``namespace/name``, or ``name`` in the namespace ``default``."""
+        return self._by_id.get(name if "/" in name else f"default/{name}")
+
+    def peer(self, address: Address) -> Peer:
+        """Who has ``address``: a workload, this node, or the world."""
+        workload = self._by_address.get(address)
+        if workload is not None:
+            return workload
+        return HOST if address.is_loopback else World(address)
+
+
+class _ListenerResolver:
+    """The resolver of one listener."""
+
+    __slots__ = ("_adapter", "_spec")
+
+    def __init__(self, adapter: Adapter, spec: ListenSpec) -> None:
+        self._adapter = adapter
+        self._spec = spec
+
+    def resolve(self, sock: socket.socket) -> Downstream | None:
+        """None, a refusal, while the listener's workload is not known: no policy could hold."""
+        spec = self._spec
+        server: Peer | None
+        if spec.workload is None:
+            server = self._adapter.peer(spec.to.address)
+        else:
+            server = self._adapter.workload(spec.workload)
+        if server is None:
+            return None
+        client = endpoint(sock.getpeername())
+        peer = self._adapter.peer(client.address)
+        if isinstance(peer, World) and client.address == endpoint(sock.getsockname()).address:
+            peer = HOST
+        return Downstream(peer, client, server, spec.to)
+
+
+def endpoint(name: tuple[Any, ...]) -> Endpoint:
+    """A socket name as an endpoint; an IPv4 address that IPv6 wraps is the IPv4 address."""
+    address = ip_address(name[0].partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return Endpoint(address, name[1])
