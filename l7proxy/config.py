@@ -28,6 +28,9 @@ from l7proxy.proxy.ports import Endpoint
 
 DEFAULT_FILES = (Path("l7proxy.yaml"), Path("/etc/l7proxy/l7proxy.yaml"))
 
+STREAMS = ("stdout", "stderr", "off")
+"""What ``access_log`` may be instead of a file."""
+
 _PYDANTIC = re.compile(r"\b(Input|String) should\b")
 _MAX_DEPTH = 16
 _MAX_VALUES = 10_000
@@ -70,6 +73,10 @@ def _target(value: Endpoint) -> Endpoint:
 def _off(value: Any) -> Any:
     """``off``, which YAML reads as false, stands for None."""
     return None if value is False or value == "off" else value
+
+
+def _log(value: Any) -> Any:
+    return "off" if value is False else value
 
 
 def _workload_id(value: str) -> str:
@@ -157,7 +164,10 @@ def _limits(value: Any) -> Any:
 
 
 class Config(_Section):
-    """A whole configuration. Paths are absolute, or relative to the working directory."""
+    """A whole configuration. Paths are absolute, or relative to the working directory.
+
+    ``access_log`` is one of STREAMS or the path of a file.
+    """
 
     node: Annotated[str, Field(min_length=1, max_length=253)] = Field(
         default_factory=socket.gethostname
@@ -172,6 +182,7 @@ class Config(_Section):
     bpffs: Path = Path("/sys/fs/bpf/l7proxy")
     proxy: ProxySection = ProxySection()
     metrics: MetricsSection = MetricsSection()
+    access_log: Annotated[str, BeforeValidator(_log), Field(min_length=1)] = "stdout"
     limits: Annotated[InstanceOf[Limits], BeforeValidator(_limits)] = Limits()
 
     def cgroup_folder(self) -> Path | None:
@@ -243,6 +254,9 @@ def _with_places(given: dict[str, Any], folder: Path) -> dict[str, Any]:
         value = given.get(name, Config.model_fields[name].default)
         if isinstance(value, str | Path):
             placed[name] = folder / value
+    log = given.get("access_log")
+    if isinstance(log, str) and log and log not in STREAMS:
+        placed["access_log"] = str(folder / log)
     return placed
 
 

@@ -1,0 +1,1 @@
+"""The ``l7proxy`` command: one module for each subcommand."""

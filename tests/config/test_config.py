@@ -85,6 +85,20 @@ def test_every_field_can_be_set() -> None:
     assert config.limits.head_fields == Limits().head_fields
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("stderr", "stderr"),
+        ("off", "off"),
+        ("log/requests", "/etc/l7proxy/log/requests"),
+        ("/var/log/requests", "/var/log/requests"),
+    ],
+)
+def test_the_access_log_is_a_stream_or_a_file(written: str, meant: str) -> None:
+    assert read(f"access_log: {written}").access_log == meant
+    assert read("").access_log == "stdout"
+
+
 def test_a_configuration_can_be_handed_to_another_process() -> None:
     config = read("limits: {pipelined: 3}")
     assert pickle.loads(pickle.dumps(config)) == config

@@ -1,0 +1,45 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from l7proxy.cli.errors import told
+from l7proxy.config import Config, find_file, load
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _load(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Config:
+    with told():
+        return load(path or find_file())
+
+
+def config(command: _Command) -> _Command:
+    """``-c FILE``: the command gets the loaded ``config``."""
+    return click.option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        callback=_load,
+        help="Configuration. Default: l7proxy.yaml here or in /etc/l7proxy, else all defaults.",
+    )(command)
+
+
+def output(command: _Command) -> _Command:
+    """``-o text|json``: the command gets ``as_json``."""
+    return click.option(
+        "-o",
+        "--output",
+        "as_json",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        callback=lambda ctx, parameter, value: value == "json",
+        help="Text for people, or one JSON document.",
+    )(command)

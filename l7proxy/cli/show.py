@@ -1,0 +1,73 @@
+"""Printing for people and for scripts: tables, sections, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_NOTHING = "-"
+
+
+def as_json(document: Any) -> None:
+    """One JSON document."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table: with lines and colours on a terminal, else plain aligned columns."""
+    cells = [[plain(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        drawn = Table(box=SIMPLE_HEAD)
+        for heading in headings:
+            drawn.add_column(heading, overflow="fold")
+        for row in cells:
+            # Not markup: what users named their things may hold brackets.
+            drawn.add_row(*(Text(cell) for cell in row))
+        Console().print(drawn)
+        return
+    lines = [[heading.upper() for heading in headings], *cells]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(headings))]
+    for line in lines:
+        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo(padded.rstrip())
+
+
+def records(found: Sequence[Mapping[str, Any]]) -> None:
+    """A table of records, with a column for each key that any of them has."""
+    keys = list(dict.fromkeys(key for record in found for key in record))
+    headings = [key.replace("_", " ") for key in keys]
+    table(headings, [[record.get(key) for key in keys] for record in found])
+
+
+def sections(document: Mapping[str, Any], indent: int = 0) -> None:
+    """Keys and values, one a line; a map inside becomes a section of its own."""
+    flat = {key: value for key, value in document.items() if not isinstance(value, Mapping)}
+    width = max((len(key) for key in flat), default=0)
+    margin = " " * indent
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            click.echo(f"{margin}{key.replace('_', ' ')}:")
+            sections(value, indent + 2)
+        else:
+            click.echo(f"{margin}{key.replace('_', ' '):{width}}  {plain(value)}")
+
+
+def plain(value: Any) -> str:
+    """A value in one line, without control characters; ``-`` for nothing."""
+    if value is None or value in ("", [], {}):
+        return _NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(item) for item in value)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
