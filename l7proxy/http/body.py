@@ -11,7 +11,7 @@ import re
 from typing import Protocol
 
 from l7proxy.http.framing import Framing, ResponseFraming
-from l7proxy.http.grammar import FIELD_BYTE, TRAILER_SECTION, Fields, fields_of
+from l7proxy.http.grammar import FIELD_BYTE, Fields, fields_of
 from l7proxy.http.head import scan_fields
 from l7proxy.http.refused import Refused
 from l7proxy.limits import Limits
@@ -233,7 +233,7 @@ class ChunkedBody:
 
     def _read_trailers(self, section: bytes) -> Fields:
         trailers = fields_of(section, 0)
-        if not TRAILER_SECTION.match(section) or len(trailers) > self._limits.head_fields:
+        if len(trailers) > self._limits.head_fields:
             raise self._refused(Reason.BAD_TRAILER, f"{len(trailers)} trailer fields")
         for name, _ in trailers:
             if name.lower() in FORBIDDEN_TRAILERS:

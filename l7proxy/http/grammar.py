@@ -43,10 +43,9 @@ RESPONSE_HEAD = re.compile(
     rb"(?:" + FIELD_LINE + rb")*\r\n\Z"
 )
 
-# The fields of a head that one of the above has matched, value without leading whitespace.
-FIELDS = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
+# The fields of a section that is known to be well-formed, value without leading whitespace.
+_FIELDS = re.compile(rb"([^:]+):[ \t]*([^\r]*)\r\n")
 
-TRAILER_SECTION = re.compile(rb"(?:" + FIELD_LINE + rb")*\r\n\Z")
 TOKEN = re.compile(TCHAR + rb"+")
 VALUE = re.compile(FIELD_BYTE + rb"*")
 TARGET = re.compile(TARGET_BYTE + rb"+")
@@ -59,7 +58,7 @@ def fields_of(head: bytes, start: int) -> Fields:
 
     RFC 9112 5.1: "leading or trailing whitespace is not included" in the field value.
     """
-    pairs = FIELDS.findall(head, start)
+    pairs = _FIELDS.findall(head, start)
     if b" \r\n" in head or b"\t\r\n" in head:
         return tuple((name, value.rstrip(b" \t")) for name, value in pairs)
     return tuple(pairs)

@@ -67,9 +67,8 @@ def check_partial_response(buffer: Buffer, limits: Limits) -> None:
         raise Refused(
             Reason.UPSTREAM_NOT_HTTP, f"the response head is over {limits.head_bytes} bytes"
         )
-    line_feed = buffer.find(b"\n")
-    if line_feed >= 0 and buffer[line_feed - 1] != _CR:
-        raise Refused(Reason.UPSTREAM_NOT_HTTP, "a bare LF ends the status line")
+    if buffer.count(b"\n") != buffer.count(b"\r\n"):
+        raise Refused(Reason.UPSTREAM_NOT_HTTP, "a bare LF in the response head")
 
 
 def _request_line(data: bytes, limits: Limits) -> int:
