@@ -115,6 +115,9 @@ def explain(question: Question, around: Surroundings) -> Answer:
     directory = Directory(around.workloads)
     client = find(question.client, directory)
     server = find(question.server, directory)
+    if isinstance(client, Workload) and client == server and "=" in question.client:
+        # Labels mean any workload that has them: here another one than the server itself.
+        client = dataclasses.replace(client, name=f"{client.name} (another)", addresses=())
     if not 1 <= question.port <= 65535:
         raise QuestionError(f"{question.port} is not a port from 1 to 65535")
     head = _head(question, server)
@@ -195,7 +198,7 @@ def _labelled(labels: Mapping[str, str], directory: Directory) -> Workload:
         if namespace in (None, workload.namespace) and wanted.items() <= workload.labels.items():
             return workload
     name = ",".join(f"{key}={value}" for key, value in wanted.items())
-    return Workload(namespace or "default", f"({name})", wanted)
+    return Workload(namespace or "default", name, wanted)
 
 
 def _road(admission: Admission, server: Peer, around: Surroundings) -> roads.RoadChoice:

@@ -129,4 +129,4 @@ def test_no_source_file_is_too_long_to_read(path: Path) -> None:
 )
 def test_ebpf_sources_carry_both_licences(path: Path) -> None:
     head = path.read_text().splitlines()[:3]
-    assert any("SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only" in line for line in head)
+    assert any("SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)" in line for line in head)

@@ -52,10 +52,11 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line and exit. A traceback never reaches the user."""
-    sys.exit(_exit_code(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def _exit_code(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> int:
+    """Run one command line; its exit code. Raises nothing."""
     try:
         result = group.main(arguments, prog_name="l7proxy", standalone_mode=False)
         sys.stdout.flush()

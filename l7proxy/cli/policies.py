@@ -12,7 +12,7 @@ from l7proxy.config import Config
 @options.config
 @options.output
 def command(config: Config, as_json: bool) -> None:
-    """The policies that the running agent enforces."""
+    """List the policies that the agent enforces."""
     document = admin.ask(config.admin_socket, "/policies")
     if as_json:
         show.as_json(document)

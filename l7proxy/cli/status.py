@@ -12,7 +12,10 @@ from l7proxy.config import Config
 @options.config
 @options.output
 def command(config: Config, as_json: bool) -> None:
-    """The running agent: datapath, programs, policy revision, roads, last error."""
+    """Show how the running agent is.
+
+    Datapath, programs, policy revision, roads, last error.
+    """
     document = admin.ask(config.admin_socket, "/status")
     if as_json:
         show.as_json(document)

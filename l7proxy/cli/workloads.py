@@ -12,7 +12,7 @@ from l7proxy.config import Config
 @options.config
 @options.output
 def command(config: Config, as_json: bool) -> None:
-    """The workloads that the running agent knows."""
+    """List the workloads that the agent knows."""
     document = admin.ask(config.admin_socket, "/workloads")
     if as_json:
         show.as_json(document)

@@ -1,0 +1,110 @@
+"""``l7proxy check``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from l7proxy.cli import options, show
+from l7proxy.config import Config
+from l7proxy.file_errors import FileError, FileErrors
+from l7proxy.policy import check as policy_check
+from l7proxy.policy import documents
+from l7proxy.policy.documents import PolicyError, PolicyErrors
+from l7proxy.policy.model import PolicySet
+from l7proxy.workloads import documents as workload_documents
+from l7proxy.workloads.model import Workload
+
+_Fault = FileError | PolicyError
+
+
+@click.command("check")
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--workloads",
+    "workloads_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Workloads to show the destinations of. Default: the configured ones, if there are any.",
+)
+@options.config
+@options.output
+def command(
+    paths: tuple[Path, ...], workloads_path: Path | None, config: Config, as_json: bool
+) -> int:
+    """Validate policies, and show the roads.
+
+    Shows which road the connections to each destination take, and why.
+
+    PATH is a policy file or a folder of them; the configured folder if there is none.
+    """
+    errors: list[_Fault] = []
+    warnings: list[_Fault] = []
+    policies = _policies(paths or (config.policies,), config, errors)
+    workloads = _workloads(workloads_path, config, errors, warnings)
+    destinations: Sequence[policy_check.Destination] = ()
+    rules = 0
+    if policies is not None and not errors:
+        report = policy_check.check(policies, workloads)
+        warnings += report.warnings
+        destinations, rules = report.destinations, report.rule_count
+    if as_json:
+        show.as_json(
+            {
+                "valid": not errors,
+                "errors": [_as_json(error) for error in errors],
+                "warnings": [_as_json(warning) for warning in warnings],
+                "destinations": [each.as_json() for each in destinations],
+            }
+        )
+        return 1 if errors else 0
+    for error in errors:
+        click.echo(str(error), err=True)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if errors or policies is None:
+        return 1
+    _show(destinations)
+    click.echo(f"{len(policies.policies)} policies, {rules} rules, {len(warnings)} warnings: valid")
+    return 0
+
+
+def _policies(paths: Iterable[Path], config: Config, errors: list[_Fault]) -> PolicySet | None:
+    try:
+        return documents.load_paths(paths, config.limits)
+    except PolicyErrors as error:
+        errors.extend(error.errors)
+        return None
+
+
+def _workloads(
+    path: Path | None, config: Config, errors: list[_Fault], warnings: list[_Fault]
+) -> Sequence[Workload] | None:
+    if path is None and not config.workloads.exists():
+        return None
+    try:
+        found = workload_documents.load(path or config.workloads, config.limits)
+    except FileErrors as error:
+        errors.extend(error.errors)
+        return None
+    warnings.extend(found.warnings)
+    return found.workloads
+
+
+def _show(destinations: Sequence[policy_check.Destination]) -> None:
+    if not destinations:
+        return
+    show.table(
+        ["direction", "workload", "port", "road", "rules", "why"],
+        [
+            [each.direction, each.workload, each.port, each.road, each.rules, each.reason]
+            for each in destinations
+        ],
+    )
+
+
+def _as_json(fault: _Fault) -> dict[str, Any]:
+    return {"file": fault.file, "line": fault.line, "message": fault.message}
