@@ -132,12 +132,16 @@ class Agent:
         lines = self._errors.read_text(errors="replace").strip().splitlines()
         return " | ".join(lines[-3:]) if lines else "it said nothing"
 
+    def folder(self, setting: str) -> Path:
+        """The folder that a setting names; relative ones start at the configuration's own."""
+        return self.config.parent / self.settings[setting]
+
     def admin(self, path: str) -> Any:
         """What the agent's admin socket answers to GET ``path``; None where it does not."""
         with socket.socket(socket.AF_UNIX) as admin:
             admin.settimeout(10.0)
             try:
-                admin.connect(str(Path(self.settings["state"]) / "admin.sock"))
+                admin.connect(str(self.folder("state") / "admin.sock"))
             except OSError:
                 return None
             outcome = exchange(admin, "GET", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -116,6 +117,13 @@ def node(place: Place, directory: Path, name: str, host: str, port: int) -> Serv
         " r.end(`${name}: ${q.method} ${q.url}\\n`); }); }).listen(+port, host);"
     )
     return _start(place, directory, ["node", "-e", script, name, host, str(port)], [(host, port)])
+
+
+def free_port(host: str) -> int:
+    """A port on which nobody listens at the moment."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_ready(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -108,9 +107,9 @@ def userspace(progress: Progress) -> Iterator[Stage]:
             )
         }
         users, auth = made["users"], made["auth"]
-        ports = {name: _free_port(made[name].ip) for name in ("users", "auth")}
-        listener = ("127.0.0.1", _free_port("127.0.0.1"))
-        metrics = f"127.0.0.1:{_free_port('127.0.0.1')}"
+        ports = {name: servers.free_port(made[name].ip) for name in ("users", "auth")}
+        listener = ("127.0.0.1", servers.free_port("127.0.0.1"))
+        metrics = f"127.0.0.1:{servers.free_port('127.0.0.1')}"
         policy = _write_policy(directory, ports["users"], ports["auth"])
         items = [pod.manifest() for pod in made.values()]
         (directory / "workloads.yaml").write_text(
@@ -178,9 +177,3 @@ def _write_config(directory: Path, settings: dict[str, Any]) -> Path:
     path = directory / "l7proxy.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False))
     return path
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from l7proxy.demo import namespaces
@@ -16,7 +14,7 @@ pytestmark = [pytest.mark.needs_ebpf, pytest.mark.needs_command("nginx")]
 
 def traces(stage: Stage) -> list[str]:
     """Every pin and every attachment of the stage's agent."""
-    bpffs, cgroup = Path(stage.agent.settings["bpffs"]), Path(stage.agent.settings["cgroup"])
+    bpffs, cgroup = stage.agent.folder("bpffs"), stage.agent.folder("cgroup")
     found = [str(path) for path in bpffs.parent.rglob("*")]
     found += [f"{folder}: {types}" for folder, types in attached.to_cgroups(cgroup).items()]
     spaces = {pod.netns for pod in stage.pods.values()} | {stage.watcher.netns}

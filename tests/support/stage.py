@@ -29,7 +29,7 @@ def revision(stage: Stage) -> int:
 def set_policy(stage: Stage, name: str, text: str | None) -> None:
     """Write (or with None remove) a policy file and wait until the agent has taken it."""
     before = revision(stage)
-    path = Path(stage.agent.settings["policies"]) / name
+    path = stage.agent.folder("policies") / name
     if text is None:
         path.unlink()
     else:

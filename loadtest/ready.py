@@ -1,0 +1,40 @@
+"""From ``l7proxy run`` to an agent that serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+
+from l7proxy.demo.agents import Agent
+from loadtest import subjects
+from loadtest.rounds import Aim, Claim, Series, interleave
+
+MAX_SECONDS = 3.0
+
+
+def measure(
+    rounds: int, progress: Callable[[str], None], *, ebpf: bool
+) -> tuple[list[Series], list[Claim]]:
+    """Seconds from starting the command to the first good answer about its status."""
+    with ExitStack() as stack:
+        agents = {"run to ready, userspace": stack.enter_context(subjects.alone()).agent}
+        if ebpf:
+            agents["run to ready, eBPF"] = stack.enter_context(subjects.pods("bench-ready")).agent
+        found = interleave(
+            {name: partial(_start, agent) for name, agent in agents.items()},
+            rounds,
+            "s",
+            progress,
+        )
+    claims = [Claim(series, Aim(MAX_SECONDS, at_least=False)) for series in found.values()]
+    return list(found.values()), claims
+
+
+def _start(agent: Agent) -> float:
+    """Start on a clean kernel, then leave it clean again."""
+    seconds = agent.start()
+    agent.stop()
+    if agent.settings["datapath"] == "ebpf":
+        agent.command("unload", "-c", str(agent.config))
+    return seconds

@@ -1,0 +1,80 @@
+"""Rounds of measurements, interleaved, so that a slow minute of the machine hits all alike."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+Measure = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One thing measured once a round."""
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The lowest and the highest."""
+        return min(self.values), max(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A number that is promised: at least or at most ``bound``."""
+
+    bound: float
+    at_least: bool = True
+
+    def met(self, value: float) -> bool:
+        return value >= self.bound if self.at_least else value <= self.bound
+
+    def __str__(self) -> str:
+        return f"{'>=' if self.at_least else '<='} {self.bound:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A series that is held to an aim: a ratio of two others, or one of them itself."""
+
+    series: Series
+    aim: Aim
+
+    @property
+    def met(self) -> bool:
+        return self.aim.met(self.series.median)
+
+
+def interleave(
+    measures: Mapping[str, Measure],
+    rounds: int,
+    unit: str,
+    progress: Callable[[str], None],
+) -> dict[str, Series]:
+    """Measure each in turn, ``rounds`` times over; every second round runs backwards."""
+    values: dict[str, list[float]] = {name: [] for name in measures}
+    for number in range(rounds):
+        names = list(measures)
+        for name in names if number % 2 == 0 else reversed(names):
+            progress(f"round {number + 1} of {rounds}: {name}")
+            values[name].append(measures[name]())
+    return {name: Series(name, unit, tuple(found)) for name, found in values.items()}
+
+
+def ratio(above: Series, below: Series) -> Series:
+    """``above / below`` round by round: what the machine did to both cancels out."""
+    values = tuple(a / b for a, b in zip(above.values, below.values, strict=True))
+    return Series(f"{above.name} / {below.name}", "x", values)
+
+
+def flatten(found: Sequence[Mapping[str, Series]]) -> list[Series]:
+    """All series of several sections, in order."""
+    return [series for section in found for series in section.values()]
