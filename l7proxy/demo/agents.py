@@ -134,7 +134,7 @@ class Agent:
 
     def folder(self, setting: str) -> Path:
         """The folder that a setting names; relative ones start at the configuration's own."""
-        return self.config.parent / self.settings[setting]
+        return self.config.parent / str(self.settings[setting])
 
     def admin(self, path: str) -> Any:
         """What the agent's admin socket answers to GET ``path``; None where it does not."""
