@@ -53,10 +53,8 @@ static inline void connecting(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     flow_of_client(ctx, &flow, cookie);
     if (!is_local(now, flow.client, flow.server))
         return;
-    if (upstreams.lookup(&flow))
-        return;
     client = identity_of_task(now, cookie, namespace_of(cookie));
-    if (client)
+    if (client) /* for the proxy's own connections too: nobody reads it */
         flows.update(&flow, &client);
     if (conn && conn->origin_port) {
         struct endpoint origin = {.port = conn->origin_port};

@@ -45,9 +45,17 @@ def _lib() -> ctypes.CDLL:
 
 def _check(result: int, what: str) -> int:
     if result >= 0:
-        return result
+        return int(result)
     error = -result if result < -1 else ctypes.get_errno()
     raise OSError(error, f"{what}: {os.strerror(error)}")
+
+
+def map_create(kind: int, name: str, key_size: int, value_size: int, entries: int) -> int:
+    """A new map, which lives as long as its descriptor; ``kind`` is enum bpf_map_type."""
+    return _check(
+        _lib().bpf_map_create(kind, name.encode(), key_size, value_size, entries, None),
+        "cannot make a map",
+    )
 
 
 def obj_get(path: Path) -> int:

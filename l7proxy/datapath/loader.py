@@ -75,11 +75,19 @@ def _load(bcc: Any, module: Any, program: Program, slot: int = 0) -> int:
     for level in (0, 1):  # the log costs time: ask for it only after a failure
         fd = int(
             bcc.lib.bcc_func_load(
-                module, program.kind, program.function.encode(), code, len(code),
+                module,
+                program.kind,
+                program.function.encode(),
+                code,
+                len(code),
                 bcc.lib.bpf_module_license(module),
                 bcc.lib.bpf_module_kern_version(module),
-                level, log if level else None, len(log) if level else 0, None, program.attach_type,
-            )  # fmt: skip
+                level,
+                log if level else None,
+                len(log) if level else 0,
+                None,
+                program.attach_type,
+            )
         )
         if fd >= 0:
             return fd

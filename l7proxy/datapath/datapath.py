@@ -1,0 +1,291 @@
+"""The eBPF datapath as the agent uses it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from l7proxy.agent.datapath_port import DatapathError, Listener
+from l7proxy.config import Config
+from l7proxy.datapath import libbpf, listening, netns, tables
+from l7proxy.datapath.addresses import identity_number, packed, prefix_length
+from l7proxy.datapath.names import MAX_WORKERS, ROAD_NUMBERS, Counter
+from l7proxy.datapath.slots import Namespace, Slots
+from l7proxy.datapath.store import cgroup_programs, open_store, remove_others
+from l7proxy.policy.model import PolicySet
+from l7proxy.workloads.model import Address, Workload
+
+_EPOCH_BITS = 32
+
+
+class EbpfDatapath:
+    """Tables, attachments and listeners of one node. Pinned: it goes on when this process ends."""
+
+    def __init__(self, config: Config) -> None:
+        """Loads or adopts the kernel state. Raises DatapathError."""
+        if config.proxy.workers > MAX_WORKERS:
+            raise DatapathError(f"proxy.workers: the eBPF datapath has room for {MAX_WORKERS}")
+        cgroup = config.cgroup_folder()
+        if cgroup is None:
+            raise DatapathError("no cgroup2 mount was found")
+        self._cgroup = cgroup
+        self._config = config
+        self._store, self.adopted = open_store(config.bpffs, config.state, config.limits)
+        self._slots = Slots(self._store, config.proxy.workers, config.limits.namespaces)
+        self._cookie = netns.cookie(None)
+        self._sizes: dict[str, int] = {}
+        self._unplaced: list[str] = []
+        state = self._store.table("state").get(0) or {}
+        self._epoch = int(state.get("epoch", 0))
+
+    def apply(self, policies: PolicySet, workloads: Sequence[Workload], revision: int) -> None:
+        """Covers the workloads' namespaces and puts the tables of the set into force as a whole."""
+        host_addresses = netns.addresses(None)
+        try:
+            located, cookies = self._locate(workloads)
+            entries = tables.compile_entries(policies, workloads, located, host_addresses)
+            self._record_cgroups(workloads)
+            self._switch(entries, workloads)
+            self._attach_cgroup()
+            self._slots.attach()
+            self._slots.release(cookies)
+            remove_others(self._config.bpffs, self._config.state, self._store.folder.name)
+        except tables.TableError as error:
+            raise DatapathError(str(error)) from None
+        except OSError as error:
+            raise DatapathError(f"cannot program the kernel: {error}") from None
+
+    def listeners(self) -> Sequence[Listener]:
+        """The transparent listeners, one for each namespace, worker and address family."""
+        return [
+            Listener(
+                f"netns-{each.slot}-{each.cookie}.{worker}.{'ip6' if six else 'ip4'}",
+                worker,
+                sock,
+                {
+                    "netns": each.name,
+                    "cookie": each.cookie,
+                    "identity": each.identity,
+                    "proxy_port": each.proxy_port,
+                },
+            )
+            for each in self._slots
+            for (worker, six), sock in each.listeners.items()
+        ]
+
+    def adapter_options(self) -> Mapping[str, Any]:
+        """What ``transparent.Adapter`` is made from."""
+        return {
+            "folder": str(self._store.folder),
+            "layouts": dict(self._store.layouts),
+            "host_addresses": tuple(netns.addresses(None)),
+            "cookie": self._cookie,
+        }
+
+    def status(self) -> Mapping[str, Any]:
+        return {
+            "build": self._store.folder.name,
+            "adopted": self.adopted,
+            "cgroup": str(self._cgroup),
+            "programs": self._store.programs(),
+            "attached": self._store.links(),
+            "receive_program": "on_receive" in self._store.links(),
+            "namespaces": [
+                {"slot": each.slot, "name": each.name, "proxy_port": each.proxy_port}
+                for each in sorted(self._slots, key=lambda each: each.slot)
+            ],
+            "unplaced": self._unplaced,
+            "epoch": self._epoch,
+            "tables": self._sizes,
+        }
+
+    def counters(self) -> Mapping[str, int]:
+        """Sums over all CPUs."""
+        table = self._store.table("counters")
+        values: dict[str, int] = {}
+        for number, counter in enumerate(Counter):
+            raw = libbpf.map_lookup(
+                table.fd, number.to_bytes(4, sys.byteorder), 8 * _possible_cpus()
+            )
+            cpus = range(0, len(raw or b""), 8)
+            values[counter.value] = sum(
+                int.from_bytes((raw or b"")[at : at + 8], sys.byteorder) for at in cpus
+            )
+        return values
+
+    def close(self) -> None:
+        """Ends the listeners: what needs the proxy is refused until an agent runs again."""
+        self._slots.close()
+
+    def _locate(self, workloads: Sequence[Workload]) -> tuple[list[tables.Located], set[int]]:
+        """Finds and covers the namespaces of the workloads that are on this node."""
+        wanted: dict[int, Namespace] = {}
+        places: list[tuple[Workload, int, bool]] = []
+        by_address: dict[Address, str] | None = None
+        self._unplaced = []
+        for workload in workloads:
+            name = workload.netns
+            if name is None and workload.cgroup is None:
+                if by_address is None:
+                    by_address = _namespaces_by_address()
+                name = next((by_address[a] for a in workload.addresses if a in by_address), None)
+                if name is None:
+                    continue  # on another node
+            try:
+                found = Namespace(name, netns.open_named(name) if name else None, self._cookie)
+            except OSError:
+                self._unplaced.append(workload.id)
+                continue
+            if name:
+                found.cookie = netns.cookie(found.descriptor)
+                found.identity = identity_number(workload)
+                found.short_circuit = workload.short_circuit
+            if found.cookie in wanted:
+                found.close()
+            else:
+                wanted[found.cookie] = found
+            places.append((workload, found.cookie, name is None))
+        self._slots.cover(list(wanted.values()))
+        slots = {each.cookie: each.slot for each in self._slots}
+        located = [tables.Located(w, slots[cookie], shares) for w, cookie, shares in places]
+        return located, set(wanted)
+
+    def _record_cgroups(self, workloads: Sequence[Workload]) -> None:
+        """Cgroup ids, which are inode numbers, and the listeners that are there already."""
+        table = self._store.table("cgroups")
+        listeners = self._store.table("listeners")
+        known: set[int] = set()
+        for workload in workloads:
+            if workload.cgroup is None:
+                continue
+            folder = _cgroup_mount(self._cgroup) / workload.cgroup.lstrip("/")
+            try:
+                inode = folder.stat().st_ino
+            except OSError:
+                self._unplaced.append(workload.id)
+                continue
+            number = identity_number(workload)
+            known.add(inode)
+            table.set(inode, {"id": number})
+            for address, port in listening.listeners_of(folder):
+                where = bytes(16) if address.is_unspecified else packed(address)
+                key = {"address": where, "netns": self._cookie, "port": port}
+                found = listeners.get(key)
+                if found is None or found["identity"] != number:
+                    listeners.set(key, {"identity": number, "sockets": 1})
+        for packed_key in list(table.keys()):
+            inode = int.from_bytes(packed_key, sys.byteorder)
+            if inode not in known:
+                table.delete(inode)
+
+    def _switch(self, entries: tables.Entries, workloads: Sequence[Workload]) -> None:
+        """Writes the entries under a new epoch, then names that epoch: one store, all or nothing.
+
+        The epoch before stays until the next switch, because a program that has just read its
+        number may still be looking its entries up.
+        """
+        self._drop_epochs_but(self._epoch)
+        epoch = self._epoch % (2**32 - 1) + 1
+        try:
+            self._write(entries, epoch)
+        except OSError as error:
+            self._drop_epochs_but(self._epoch)
+            raise DatapathError(f"the kernel's tables cannot hold this policy: {error}") from None
+        self._store.table("state").set(
+            0,
+            {
+                "epoch": epoch,
+                "workers": self._config.proxy.workers,
+                "credit": self._config.limits.redirect_credit,
+                "cgroups": sum(workload.cgroup is not None for workload in workloads),
+                "host_netns": self._cookie,
+            },
+        )
+        self._epoch = epoch
+        self._sizes = {
+            "identities": len(entries.identities),
+            "port_classes": len(entries.port_classes),
+            "roads": len(entries.roads),
+        }
+
+    def _write(self, entries: tables.Entries, epoch: int) -> None:
+        identities = self._store.table("identities")
+        for each in entries.identities:
+            identities.set(
+                {
+                    "prefixlen": _EPOCH_BITS + prefix_length(each.network),
+                    "epoch": epoch,
+                    "address": packed(each.network.network_address),
+                },
+                {"id": each.number, "slot": each.slot, "flags": each.flags},
+            )
+        classes = self._store.table("port_classes")
+        for port, length, number in entries.port_classes:
+            prefix = {
+                "prefixlen": _EPOCH_BITS + length, "epoch": epoch, "port": port.to_bytes(2, "big"),
+            }  # fmt: skip
+            classes.set(prefix, number)
+        roads = self._store.table("roads")
+        for (client, server, port_class), road in entries.roads.items():
+            key = {"epoch": epoch, "client": client, "server": server, "port_class": port_class}
+            roads.set(key, ROAD_NUMBERS[road])
+
+    def _drop_epochs_but(self, epoch: int) -> None:
+        for name in ("identities", "port_classes", "roads"):
+            table = self._store.table(name)
+            for key in list(table.keys()):
+                if table.key.unpack(key)["epoch"] != epoch:
+                    libbpf.map_delete(table.fd, key)
+
+    def _attach_cgroup(self) -> None:
+        inode = self._cgroup.stat().st_ino
+        folder = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for function, attach_type in cgroup_programs():
+                path = self._store.link(f"cgroup_{inode}_{function}")
+                if path.exists():
+                    continue
+                program = self._store.program(function)
+                try:
+                    link = libbpf.link_create(program, folder, attach_type)
+                    libbpf.obj_pin(link, path)
+                    os.close(link)
+                finally:
+                    os.close(program)
+        finally:
+            os.close(folder)
+        for name in self._store.links():
+            if name.startswith("cgroup_") and not name.startswith(f"cgroup_{inode}_"):
+                self._store.link(name).unlink()
+
+
+def _namespaces_by_address() -> dict[Address, str]:
+    """Whose namespace an address is, for workloads without an annotation."""
+    found: dict[Address, str] = {}
+    for name in netns.named():
+        try:
+            descriptor = netns.open_named(name)
+        except OSError:
+            continue  # removed since it was listed
+        try:
+            found |= dict.fromkeys(netns.addresses(descriptor), name)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def _cgroup_mount(folder: Path) -> Path:
+    while not os.path.ismount(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _possible_cpus() -> int:
+    """Per-CPU values have one element for each CPU that could ever be there."""
+    text = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    return int(text.rpartition("-")[2].rpartition(",")[2]) + 1

@@ -1,0 +1,92 @@
+"""Keys and values of maps as bytes, by the layouts that the compiled module has."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l7proxy.datapath import libbpf
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """``count`` elements of ``width`` bytes at ``offset``."""
+
+    offset: int
+    width: int
+    count: int
+
+
+class Layout:
+    """A C structure, or a bare number where it has no fields."""
+
+    def __init__(self, described: Mapping[str, Any]) -> None:
+        self.size = int(described["size"])
+        self._fields = {
+            str(name): Field(offset, width, count)
+            for name, offset, width, count in described["fields"]
+        }
+
+    def pack(self, value: int | Mapping[str, int | bytes]) -> bytes:
+        """The structure's bytes. Arrays are given as bytes; what is left out is zero.
+
+        Raises KeyError for a field that the structure does not have.
+        """
+        if isinstance(value, int):
+            return value.to_bytes(self.size, sys.byteorder)
+        packed = bytearray(self.size)
+        for name, content in value.items():
+            field = self._fields[name]
+            length = field.width * field.count
+            if isinstance(content, int):
+                content = content.to_bytes(length, sys.byteorder)
+            if len(content) != length:
+                raise ValueError(f"{name} takes {length} bytes, not {len(content)}")
+            packed[field.offset : field.offset + length] = content
+        return bytes(packed)
+
+    def unpack(self, packed: bytes) -> dict[str, Any]:
+        """Field by field: numbers, and bytes for arrays."""
+        values: dict[str, Any] = {}
+        for name, field in self._fields.items():
+            content = packed[field.offset : field.offset + field.width * field.count]
+            single = field.count == 1
+            values[name] = int.from_bytes(content, sys.byteorder) if single else content
+        return values
+
+
+class Table:
+    """One pinned map. Keys and values are numbers or mappings of fields, as its layout is."""
+
+    def __init__(self, path: Path, described: Mapping[str, Any]) -> None:
+        self.fd = libbpf.obj_get(path)
+        self.key = Layout(described["key"])
+        self.value = Layout(described["value"])
+
+    def set(self, key: int | Mapping[str, Any], value: int | Mapping[str, Any]) -> None:
+        """Raises OSError, E2BIG where the map is full."""
+        libbpf.map_update(self.fd, self.key.pack(key), self.value.pack(value))
+
+    def number(self, key: int | Mapping[str, Any]) -> int | None:
+        """The value of a map of plain numbers."""
+        found = libbpf.map_lookup(self.fd, self.key.pack(key), self.value.size)
+        return None if found is None else int.from_bytes(found, sys.byteorder)
+
+    def get(self, key: int | Mapping[str, Any]) -> dict[str, Any] | None:
+        """The value of a map of structures."""
+        found = libbpf.map_lookup(self.fd, self.key.pack(key), self.value.size)
+        return None if found is None else self.value.unpack(found)
+
+    def delete(self, key: int | Mapping[str, Any]) -> bool:
+        """False if there was no such entry."""
+        return libbpf.map_delete(self.fd, self.key.pack(key))
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys, packed."""
+        return libbpf.map_keys(self.fd, self.key.size)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.keys())

@@ -1,0 +1,163 @@
+"""The pinned kernel state: loading it, adopting what an earlier agent left, removing it.
+
+Everything of one build lies in ``<bpffs>/<build>``: maps, programs and links. The build's name is
+made from sources, limits and kernel, so an agent that finds its own build can adopt it as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from l7proxy.agent.datapath_port import DatapathError
+from l7proxy.datapath import features, libbpf, source
+from l7proxy.datapath.layout import Table
+from l7proxy.datapath.programs import PROGRAMS, Hook
+from l7proxy.limits import Limits
+from l7proxy.paths import bpf_dir
+
+_LOADER_SECONDS = 120
+LAYOUTS = "layouts-{build}.json"
+
+
+class Store:
+    """The maps and programs of one build, pinned in ``folder``."""
+
+    def __init__(self, folder: Path, layouts: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.layouts = layouts
+        self._tables: dict[str, Table] = {}
+
+    def table(self, name: str) -> Table:
+        """A map with the layout that the compiled module gave it."""
+        if name not in self._tables:
+            self._tables[name] = Table(self.folder / name, self.layouts[name])
+        return self._tables[name]
+
+    def program(self, name: str) -> int:
+        """A descriptor of a pinned program; the caller closes it."""
+        return libbpf.obj_get(self.folder / f"prog_{name}")
+
+    def link(self, name: str) -> Path:
+        """Where the link ``name`` is pinned, or will be."""
+        return self.folder / f"link_{name}"
+
+    def links(self) -> list[str]:
+        """The names of the links that are pinned."""
+        return sorted(p.name.removeprefix("link_") for p in self.folder.glob("link_*"))
+
+    def programs(self) -> list[str]:
+        """The functions that are loaded, each once however many copies there are."""
+        pinned = {path.name for path in self.folder.glob("prog_*")}
+        return [
+            program.function
+            for program in PROGRAMS
+            if f"prog_{program.function}{'_0' if program.per_slot else ''}" in pinned
+        ]
+
+
+def open_store(bpffs: Path, state: Path, limits: Limits) -> tuple[Store, bool]:
+    """The state of this build, and whether it was there already. Raises DatapathError.
+
+    A build of another version is left in force until ``remove_others`` is called.
+    """
+    try:
+        built = source.assemble(bpf_dir(), limits)
+    except (OSError, KeyError) as error:
+        raise DatapathError(f"cannot prepare the eBPF programs: {error}") from None
+    folder = bpffs / built.build
+    described = state / LAYOUTS.format(build=built.build)
+    if _is_complete(folder):
+        try:
+            return Store(folder, json.loads(described.read_text())), True
+        except (OSError, ValueError):
+            pass  # without the layouts the maps cannot be read: load anew
+    remove_build(folder)
+    layouts = _load(folder, built, limits)
+    partial = described.with_suffix(".new")
+    partial.write_text(json.dumps(layouts))
+    partial.rename(described)
+    return Store(folder, layouts), False
+
+
+def _is_complete(folder: Path) -> bool:
+    # The loader pins its last link when everything else is in place.
+    return (folder / "link_on_send").exists() and (folder / "state").exists()
+
+
+def _load(folder: Path, built: source.Source, limits: Limits) -> dict[str, Any]:
+    request = {
+        "text": built.text,
+        "macros": built.macros,
+        "slots": limits.namespaces,
+        "receive_verdict": features.fionread_is_blind(),
+    }
+    try:
+        folder.mkdir(parents=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "l7proxy.datapath.loader", str(folder)],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=_LOADER_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        remove_build(folder)
+        raise DatapathError(f"cannot load the eBPF programs: {error}") from None
+    if done.returncode:
+        remove_build(folder)
+        words = done.stderr.strip().splitlines()
+        raise DatapathError(f"cannot load the eBPF programs: {words[-1] if words else 'killed'}")
+    layouts: dict[str, Any] = json.loads(done.stdout)
+    return layouts
+
+
+def remove_others(bpffs: Path, state: Path, build: str) -> None:
+    """Detaches and removes the state of every other version."""
+    for folder in bpffs.iterdir():
+        if folder.is_dir() and folder.name != build:
+            remove_build(folder)
+    for described in state.glob(LAYOUTS.format(build="*")):
+        if described.name != LAYOUTS.format(build=build):
+            described.unlink(missing_ok=True)
+
+
+def remove_all(bpffs: Path, state: Path) -> int:
+    """Detaches and removes everything; the number of objects that were pinned."""
+    removed = 0
+    if features.is_bpffs(bpffs) and bpffs.is_dir():
+        for folder in bpffs.iterdir():
+            if folder.is_dir():
+                removed += remove_build(folder)
+        if not any(bpffs.iterdir()) and not os.path.ismount(bpffs):
+            bpffs.rmdir()
+    for described in state.glob(LAYOUTS.format(build="*")):
+        described.unlink(missing_ok=True)
+    return removed
+
+
+def remove_build(folder: Path) -> int:
+    """Links first: what is detached no longer asks maps. Returns the number of objects."""
+    if not folder.is_dir():
+        return 0
+    pins = sorted(folder.iterdir(), key=lambda path: not path.name.startswith("link_"))
+    for pin in pins:
+        pin.unlink()
+    shutil.rmtree(folder)
+    return len(pins)
+
+
+def cgroup_programs() -> list[tuple[str, int]]:
+    """(function, attach type) of what is attached to the covered cgroup, guards first."""
+    return [
+        (program.function, program.attach_type)
+        for program in PROGRAMS
+        if program.hook is Hook.CGROUP
+    ]

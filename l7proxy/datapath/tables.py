@@ -1,0 +1,218 @@
+"""Policies and workloads compiled to what the kernel's tables hold. Pure.
+
+The programs know numbers only: an identity for each peer, a class for each range of ports that
+policy tells apart, and a road for each (client, server, class) that does not splice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from itertools import pairwise
+
+from l7proxy.datapath.addresses import identity_number
+from l7proxy.datapath.names import (
+    FLAG_LOCAL,
+    FLAG_NO_SPLICE,
+    IDENTITY_HOST,
+    IDENTITY_WORLD,
+)
+from l7proxy.policy import roads
+from l7proxy.policy.decide import admit, cidrs, port_boundaries, selects
+from l7proxy.policy.model import Direction, Network, PolicySet
+from l7proxy.policy.verdict import Road
+from l7proxy.workloads.model import HOST, Address, Peer, Workload, World
+
+_PORTS = 65536
+_WORLD = (World(ip_address("0.0.0.0")), World(ip_address("::")))  # noqa: S104 - not a bind
+
+
+class TableError(Exception):
+    """Policies and workloads cannot be put into tables; one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A workload of this node: the slot of the namespace it is in, and whether it shares it."""
+
+    workload: Workload
+    slot: int
+    shares_namespace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An entry of the map ``identities``."""
+
+    network: Network
+    number: int
+    slot: int = 0
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """All entries of one policy set."""
+
+    identities: tuple[Identity, ...]
+    port_classes: tuple[tuple[int, int, int], ...]
+    """(first port, length of the prefix in bits, class)"""
+    roads: Mapping[tuple[int, int, int], Road]
+    """(client, server, port class); absent: splice"""
+
+
+def compile_entries(
+    policies: PolicySet,
+    workloads: Sequence[Workload],
+    located: Iterable[Located],
+    host_addresses: Iterable[Address],
+    *,
+    force_proxy: bool = False,
+) -> Entries:
+    """Everything that the kernel needs to know. Raises TableError."""
+    local = {each.workload.id: each for each in located}
+    networks = sorted(cidrs(policies), key=str)
+    edges = [0, *port_boundaries(policies), _PORTS]
+    ranges = [(low, high - 1) for low, high in pairwise(edges) if low < high]
+    peers = _peers(workloads, networks)
+    return Entries(
+        tuple(_identities(workloads, local, host_addresses, networks)),
+        tuple(_port_classes(ranges)),
+        _roads(policies, workloads, local, peers, ranges, force_proxy),
+    )
+
+
+def _peers(workloads: Sequence[Workload], networks: Sequence[Network]) -> dict[int, list[Peer]]:
+    """Who a number may stand for: one peer, or one for each address family."""
+    peers: dict[int, list[Peer]] = {IDENTITY_HOST: [HOST], IDENTITY_WORLD: list(_WORLD)}
+    names: dict[int, str] = {}
+    for workload in workloads:
+        number = identity_number(workload)
+        _claim(names, number, workload.id)
+        peers[number] = [workload]
+    for network in networks:
+        address = _address_only_in(network, networks)
+        if address is not None:
+            number = identity_number(network)
+            _claim(names, number, str(network))
+            peers[number] = [World(address)]
+    return peers
+
+
+def _claim(names: dict[int, str], number: int, name: str) -> None:
+    other = names.setdefault(number, name)
+    if other != name:
+        raise TableError(f"{name} and {other} have the same identity number: rename one of them")
+
+
+def _address_only_in(network: Network, networks: Sequence[Network]) -> Address | None:
+    """An address of ``network`` that no smaller network of the list has; None if there is none."""
+    inner = [
+        each
+        for each in networks
+        if each.version == network.version
+        and each.prefixlen > network.prefixlen
+        and each.subnet_of(network)  # type: ignore[arg-type]  # versions are equal
+    ]
+    candidates = [int(network.network_address)]
+    candidates += [int(each.broadcast_address) + 1 for each in inner]
+    for candidate in candidates:
+        if candidate > int(network.broadcast_address):
+            continue
+        address = type(network.network_address)(candidate)
+        if not any(address in each for each in inner):
+            return address
+    return None
+
+
+def _identities(
+    workloads: Sequence[Workload],
+    local: Mapping[str, Located],
+    host_addresses: Iterable[Address],
+    networks: Sequence[Network],
+) -> Iterator[Identity]:
+    for network in networks:
+        yield Identity(network, identity_number(network))
+    for address in host_addresses:
+        yield Identity(ip_network(address), IDENTITY_HOST, 0, FLAG_LOCAL)
+    for workload in workloads:
+        place = local.get(workload.id)
+        if place is not None and place.shares_namespace:
+            continue  # its addresses are the node's; it is known by cgroup and listener
+        slot = place.slot if place else 0
+        flags = FLAG_LOCAL if place else 0
+        if not workload.short_circuit:
+            flags |= FLAG_NO_SPLICE
+        for address in workload.addresses:
+            yield Identity(ip_network(address), identity_number(workload), slot, flags)
+
+
+def _port_classes(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    for number, (first, last) in enumerate(ranges):
+        if number:  # class 0 is what has no entry
+            for prefix, length in port_prefixes(first, last):
+                yield prefix, length, number
+
+
+def port_prefixes(first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The fewest (port, bits) prefixes that cover ``first`` to ``last``."""
+    while first <= last:
+        size = first & -first or _PORTS
+        while size > last - first + 1:
+            size //= 2
+        yield first, 16 - size.bit_length() + 1
+        first += size
+
+
+def _roads(
+    policies: PolicySet,
+    workloads: Sequence[Workload],
+    local: Mapping[str, Located],
+    peers: Mapping[int, list[Peer]],
+    ranges: Sequence[tuple[int, int]],
+    force_proxy: bool,
+) -> dict[tuple[int, int, int], Road]:
+    decided: dict[Hashable, Road] = {}
+    found: dict[tuple[int, int, int], Road] = {}
+    for client_number, server_number in sorted(_pairs(policies, workloads, local, peers)):
+        for port_class, (first, _) in enumerate(ranges):
+            road = Road.SPLICE
+            for client in peers[client_number]:
+                for server in peers[server_number]:
+                    server_is_local = isinstance(server, Workload) and server.id in local
+                    key = (_likeness(client), _likeness(server), server_is_local, first)
+                    if key not in decided:
+                        admission = admit(policies, workloads, client, server, first)
+                        decided[key] = roads.choose(
+                            admission, server_is_local=server_is_local, forced_proxy=force_proxy
+                        ).road
+                    if decided[key] is not Road.SPLICE:
+                        road = decided[key]
+            if road is not Road.SPLICE:
+                found[client_number, server_number, port_class] = road
+    return found
+
+
+def _likeness(peer: Peer) -> Hashable:
+    """Peers with the same value get the same answers: policies select by labels."""
+    if isinstance(peer, Workload):
+        return peer.namespace, tuple(sorted(peer.labels.items()))
+    return peer
+
+
+def _pairs(
+    policies: PolicySet,
+    workloads: Sequence[Workload],
+    local: Mapping[str, Located],
+    peers: Mapping[int, list[Peer]],
+) -> set[tuple[int, int]]:
+    """The (client, server) numbers of which policy may say something, never the same twice."""
+    pairs: set[tuple[int, int]] = set()
+    for workload in workloads:
+        number = identity_number(workload)
+        if selects(policies, workload, Direction.EGRESS):
+            pairs |= {(number, server) for server in peers}
+        if workload.id in local and selects(policies, workload, Direction.INGRESS):
+            pairs |= {(client, number) for client in peers}
+    return {(client, server) for client, server in pairs if client != server}

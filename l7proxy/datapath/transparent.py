@@ -1,0 +1,226 @@
+"""A worker's view of steered sockets: whose they are, and how to reach the server they meant.
+
+The kernel's maps tell the client's identity and the original destination of steered egress; the
+socket's own addresses tell everything else, because steering rewrites nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from l7proxy.datapath import netns
+from l7proxy.datapath.addresses import (
+    identity_number,
+    packed,
+    plain,
+    stays_inside,
+    unpacked,
+)
+from l7proxy.datapath.names import IDENTITY_HOST, IDENTITY_UNKNOWN
+from l7proxy.datapath.store import Store
+from l7proxy.limits import Limits
+from l7proxy.proxy.ports import Downstream, Endpoint
+from l7proxy.workloads.directory import Directory
+from l7proxy.workloads.model import HOST, Peer, Workload
+
+
+class Adapter:
+    """Resolves and dials for sockets that the datapath steered here."""
+
+    def __init__(self, options: Mapping[str, Any], limits: Limits) -> None:
+        self._limits = limits
+        store = Store(Path(options["folder"]), options["layouts"])
+        self._flows = store.table("flows")
+        self._origins = store.table("origins")
+        self._listeners = store.table("listeners")
+        self._upstreams = store.table("upstreams")
+        self._host_addresses = options["host_addresses"]
+        self._namespaces: dict[str, _Namespace] = {}
+        self._admitted: dict[int, dict[str, int | bytes]] = {}
+        self.update(())
+
+    def update(self, workloads: Sequence[Workload]) -> None:
+        """The workloads of a new snapshot."""
+        self._directory = Directory(workloads, self._host_addresses)
+        self._by_number: dict[int, Peer] = {identity_number(each): each for each in workloads}
+        self._by_number[IDENTITY_HOST] = HOST
+
+    def resolver(self, spec: object) -> _Resolver:
+        """``spec`` is what ``EbpfDatapath.listeners`` says about the listener."""
+        if not isinstance(spec, Mapping):
+            raise TypeError("a transparent listener needs its namespace")
+        return _Resolver(self, spec["netns"], spec["cookie"], spec["identity"], spec["proxy_port"])
+
+    def route(self, destination: Endpoint, netns: str | None) -> str | None:
+        """A workload of this node is reached from inside its own namespace, which no policy of
+        its peers concerns: the rule that forwards has decided. Others from the server's."""
+        workload = self._directory.by_address(destination.address)
+        if workload is not None and workload.netns is not None:
+            return workload.netns
+        return netns
+
+    async def connect(self, destination: Endpoint, netns: str | None) -> socket.socket:
+        """Connects from inside ``netns``, with the steering program told to let it through.
+
+        The exemption is for the exact addresses and ports: the socket is bound first, and
+        without SO_REUSEADDR nobody else can have that address and port. Raises OSError.
+        """
+        place = self._namespace(netns)
+        sock, source = place.bound_socket(destination)
+        try:
+            exemption: dict[str, int | bytes] = {
+                "client": packed(source.address),
+                "server": packed(destination.address),
+                "client_port": source.port,
+                "server_port": destination.port,
+                "netns": place.cookie,
+            }
+            self._upstreams.set(exemption, 1)
+            self._admitted[sock.fileno()] = exemption
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(self._limits.connect_timeout):
+                await loop.sock_connect(sock, (str(destination.address), destination.port))
+        except BaseException:
+            self.release(sock)
+            sock.close()
+            raise
+        return sock
+
+    def release(self, sock: socket.socket) -> None:
+        """Ends the exemption of a socket that ``connect`` returned; call it before closing."""
+        exemption = self._admitted.pop(sock.fileno(), None)
+        if exemption is not None:
+            self._upstreams.delete(exemption)
+
+    def client_of(self, flow: Mapping[str, int | bytes], otherwise: Peer) -> Peer:
+        """Who the kernel recorded for a connection; ``otherwise`` where it recorded nobody."""
+        number = self._flows.number(flow)
+        if number is None or number == IDENTITY_UNKNOWN:
+            return otherwise
+        return self._by_number.get(number, otherwise)
+
+    def by_number(self, number: int) -> Peer | None:
+        return self._by_number.get(number)
+
+    def by_address(self, endpoint: Endpoint) -> Peer:
+        return self._directory.identify(endpoint.address)
+
+    def origin_of(self, flow: Mapping[str, int | bytes]) -> Endpoint | None:
+        """Where a steered egress connection was going."""
+        found = self._origins.get(flow)
+        if found is None:
+            return None
+        return Endpoint(unpacked(found["address"]), found["port"])
+
+    def listener_at(self, endpoint: Endpoint, cookie: int) -> Peer:
+        """Which workload listens there, in a namespace that several share."""
+        key: dict[str, int | bytes] = {
+            "address": packed(endpoint.address), "netns": cookie, "port": endpoint.port,
+        }  # fmt: skip
+        found = self._listeners.get(key) or self._listeners.get({**key, "address": bytes(16)})
+        return self._by_number.get(found["identity"], HOST) if found else HOST
+
+    def _namespace(self, name: str | None) -> _Namespace:
+        key = name or ""
+        known = self._namespaces.get(key)
+        if known is None or not known.is_current():
+            if known is not None:
+                known.close()
+            known = self._namespaces[key] = _Namespace(name)
+        return known
+
+
+class _Resolver:
+    """For the listeners of one namespace."""
+
+    def __init__(
+        self, adapter: Adapter, name: str | None, cookie: int, identity: int, proxy_port: int
+    ) -> None:
+        self._adapter = adapter
+        self._name = name
+        self._cookie = cookie
+        self._identity = identity
+        self._proxy_port = proxy_port
+
+    def resolve(self, sock: socket.socket) -> Downstream | None:
+        """None for a connection made to the proxy's own port by whatever means."""
+        try:
+            client, server = _endpoint(sock.getpeername()), _endpoint(sock.getsockname())
+        except OSError:
+            return None
+        inside = stays_inside(client.address, server.address)
+        flow: dict[str, int | bytes] = {
+            "client": packed(client.address),
+            "server": packed(server.address),
+            "client_port": client.port,
+            "server_port": server.port,
+            "netns": self._cookie if inside else 0,
+        }
+        resident = self._adapter.by_number(self._identity) if self._identity else HOST
+        if resident is None:
+            return None  # the workload is gone from the snapshot
+        somebody = resident if inside else self._adapter.by_address(client)
+        who = self._adapter.client_of(flow, somebody)
+        if server.port == self._proxy_port and server.address.is_loopback:
+            origin = self._adapter.origin_of(flow)
+            if origin is None:
+                return None
+            peer = self._adapter.by_address(origin)
+            return Downstream(who, client, peer, origin, "EGRESS", self._name)
+        if not self._identity:
+            resident = self._adapter.listener_at(server, self._cookie)
+        return Downstream(who, client, resident, server, "INGRESS", self._name)
+
+
+class _Namespace:
+    """A namespace to connect from."""
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self._descriptor = netns.open_named(name) if name else None
+
+    @cached_property
+    def cookie(self) -> int:
+        return netns.cookie(self._descriptor)
+
+    def is_current(self) -> bool:
+        """Whether the name still stands for the namespace that was opened."""
+        if self._name is None or self._descriptor is None:
+            return True
+        try:
+            return (netns.RUN_NETNS / self._name).stat().st_ino == os.fstat(self._descriptor).st_ino
+        except OSError:
+            return False
+
+    def bound_socket(self, destination: Endpoint) -> tuple[socket.socket, Endpoint]:
+        """A socket of this namespace, bound to the address that the route to the destination
+        uses and to a port of its own."""
+        family = socket.AF_INET6 if destination.address.version == 6 else socket.AF_INET
+        where = (str(destination.address), destination.port)
+        with netns.entered(self._descriptor):
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect(where)
+                source = probe.getsockname()[0]
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            try:
+                sock.bind((source, 0))
+            except OSError:
+                sock.close()
+                raise
+        return sock, Endpoint(ip_address(source.partition("%")[0]), sock.getsockname()[1])
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _endpoint(name: tuple[Any, ...]) -> Endpoint:
+    return Endpoint(plain(name[0]), name[1])
