@@ -13,6 +13,7 @@ from l7proxy.policy.yaml_lines import Document, Path
 # document is fine and the product is not, and keeps a typing mistake apart from a missing feature.
 UNSUPPORTED = frozenset(
     {
+        "auth",
         "authentication",
         "cidrGroupRef",
         "cidrGroupSelector",
@@ -65,9 +66,16 @@ def of_validation(
 
     Findings at a path in ``known`` are left out: they have been reported in better words.
     """
-    for finding in error.errors(include_url=False):
+    findings = error.errors(include_url=False)
+    # Where an unsupported field stands, the supported one in its place is not missing.
+    substituted = {
+        finding["loc"][:-1]
+        for finding in findings
+        if finding["type"] == "extra_forbidden" and finding["loc"][-1] in UNSUPPORTED
+    }
+    for finding in findings:
         path = tuple(finding["loc"])
-        if path in known:
+        if path in known or (finding["type"] == "missing" and path[:-1] in substituted):
             continue
         # A finding about a mapping's key carries this mark behind the key.
         if path and path[-1] == "[key]":

@@ -176,6 +176,8 @@ class _Object(Strict, Generic[R]):
     api_version: Text
     kind: Text
     metadata: Metadata
+    # Older documents of Cilium's have the description here.
+    description: Text = ""
     spec: Spec[R] | None = None
     specs: list[Spec[R]] | None = Field(default=None, min_length=1)
     # A server's report on the object, as ``kubectl get -o yaml`` prints it.

@@ -56,12 +56,13 @@ def _entity(value: Any) -> Entity:
 
 
 def _operator(value: Any) -> Operator:
+    # Documents in use write "in" as well as "In".
     text = fields.quoted(value)
-    try:
-        return Operator(text)
-    except ValueError:
-        known = ", ".join(operator.value for operator in Operator)
-        raise ValueError(f"unknown operator {text!r}; known: {known}") from None
+    for operator in Operator:
+        if operator.value.lower() == text.lower():
+            return operator
+    known = ", ".join(operator.value for operator in Operator)
+    raise ValueError(f"unknown operator {text!r}; known: {known}")
 
 
 def _mismatch(value: Any) -> Mismatch:

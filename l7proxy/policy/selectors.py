@@ -14,9 +14,9 @@ _DERIVED = "io.cilium."
 def label_key(written: str) -> str:
     """The label's own name, without its ``k8s:`` or ``any:`` prefix.
 
-    Raises ValueError for an empty key, for a label source other than these two, and for labels
-    that Cilium derives from other objects: a workload here never carries them, so that a rule
-    naming one would silently select nobody.
+    Raises ValueError for an empty key, for a label source other than these two, for the namespace
+    label misspelt with a dot, and for labels that Cilium derives from other objects. Workloads
+    never carry the last two, so that a rule naming one would silently select nobody.
     """
     key = written
     for prefix in _PREFIXES:
@@ -32,6 +32,8 @@ def label_key(written: str) -> str:
             )
     if not key:
         raise ValueError(f"label {written!r} has no name")
+    if key == f"k8s.{NAMESPACE_LABEL}":
+        raise ValueError(f"label {written!r} is none: write k8s:{NAMESPACE_LABEL}")
     if key.startswith(_DERIVED):
         raise ValueError(f"label {written!r}: labels that Cilium derives are not supported")
     return key
