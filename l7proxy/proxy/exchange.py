@@ -19,23 +19,16 @@ from typing import TYPE_CHECKING
 
 from l7proxy.http import answers
 from l7proxy.http.body import BodyReader, LengthBody, chunk, last_chunk, reader
-from l7proxy.http.forward import (
-    kept_request_id,
-    new_request_id,
-    request_head,
-    response_framing,
-    response_head,
-)
-from l7proxy.http.framing import CHUNKED, UNTIL_CLOSE, Framing
-from l7proxy.http.head import check_partial_response, find_end
+from l7proxy.http.forward import kept_request_id, new_request_id, request_head
+from l7proxy.http.framing import CHUNKED
 from l7proxy.http.refused import Refused
 from l7proxy.http.request import Request, refuse_early_bytes
-from l7proxy.http.response import Response, parse_response
 from l7proxy.policy.verdict import Action, Verdict
 from l7proxy.proxy.decisions import Decider
 from l7proxy.proxy.pool import Destination
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.proxy.records import exchange_record
+from l7proxy.proxy.relay import ResponseRelay
 from l7proxy.proxy.tunnel import Tunnel
 from l7proxy.proxy.upstream import UpstreamConnection
 from l7proxy.reasons import Reason
@@ -74,12 +67,6 @@ class Exchange:
     """One exchange, between a client connection and at most one upstream connection at a time."""
 
     __slots__ = (
-        "_chunked_out",
-        "_heard",
-        "_keep",
-        "_partial",
-        "_response",
-        "_reusable",
         "_reused",
         "_unsent",
         "backend",
@@ -92,7 +79,7 @@ class Exchange:
         "request",
         "request_bytes",
         "request_id",
-        "response_bytes",
+        "response",
         "started",
         "status",
         "time",
@@ -106,6 +93,7 @@ class Exchange:
         self.started = now
         self.time = time.time()
         self.phase = _CONNECTING
+        self.response = ResponseRelay(request, client.state.limits)
         self.body: BodyReader | None = None
         self.upstream: UpstreamConnection | None = None
         self.destination: Destination | None = None
@@ -116,15 +104,8 @@ class Exchange:
         self.latency: float | None = None
         self.request_id = b""
         self.request_bytes = 0
-        self.response_bytes = 0
         self._unsent = b""  # request body that came with the head
-        self._partial = b""  # of the response head
-        self._response: BodyReader | None = None
-        self._heard = False  # the backend sent at least one byte
         self._reused = False  # the upstream connection comes from the pool
-        self._reusable = False  # and may go back there
-        self._keep = False  # the client connection goes on
-        self._chunked_out = False  # the response body is sent on in chunks
 
     # Deciding.
 
@@ -330,25 +311,42 @@ class Exchange:
     def upstream_data(self, data: bytes) -> None:
         """Bytes of the response."""
         try:
-            if self.phase is _STREAMING:
-                self._relay(data, b"")
-            else:
-                self._read_head(data)
+            self._pass_on(data)
         except Refused as refused:
             self.fail(refused.reason)
         except Exception as error:
             self.client.fault(error)
 
+    def _pass_on(self, data: bytes) -> None:
+        client, response, upstream = self.client, self.response, self.upstream
+        state = client.state
+        body = self.body
+        may_keep = self.request.keep_alive and body is None and not state.draining
+        data = response.feed(data, may_keep)
+        if data:
+            client.write(data)
+        if self.phase is _WAITING and response.status is not None:
+            self.phase = _STREAMING
+            self.status = response.status
+            self.latency = state.timers.clock() - self.started
+        if response.done:
+            self._complete()
+        elif response.upgraded and upstream is not None:
+            self._upgrade(upstream)
+        elif self.phase is _STREAMING:
+            self._stream_deadline()
+        elif data and body is not None:
+            # It said 100: now it is the client's turn.
+            client.deadline = state.timers.clock() + state.limits.body_timeout
+
     def upstream_eof(self) -> bool:
         """The end of a response that has no other end; else as a lost connection."""
-        response = self._response
-        if self.phase is _STREAMING and response is not None and response.eof():
-            if self._chunked_out:
-                self.client.write(last_chunk())
-            self._reusable = False
-            self._complete()
-        else:
+        rest = self.response.eof()
+        if rest is None:
             self.upstream_lost()
+        else:
+            self.client.write(rest)
+            self._complete()
         return False
 
     def upstream_lost(self) -> None:
@@ -360,7 +358,7 @@ class Exchange:
         self._drop_upstream()
         if (
             self._reused
-            and not self._heard
+            and not self.response.heard
             and self.phase is _WAITING
             and not self.request.has_content
             and self.request.method in _IDEMPOTENT
@@ -380,92 +378,8 @@ class Exchange:
             self._wait(self.client.state.timers.clock())
         self.client.hold_reading(False)
 
-    def _read_head(self, data: bytes) -> None:
-        """Collects the response head; interim responses go straight on. Raises Refused."""
-        client, request = self.client, self.request
-        limits = client.state.limits
-        self._heard = True
-        if self._partial:
-            data = self._partial + data
-            self._partial = b""
-        while True:
-            end = find_end(data)
-            if end < 0:
-                check_partial_response(data, limits)
-                self._partial = data
-                return
-            response = parse_response(data[:end], request.method, limits, upgrade=request.upgrade)
-            data = data[end:]
-            if not response.informational:
-                break
-            if request.minor_version == 1:
-                client.write(response_head(response, client_minor=1, keep_alive=True))
-            if self.body is not None:
-                client.deadline = client.state.timers.clock() + limits.body_timeout
-            if not data:
-                return
-        self._respond(response, data)
-
-    def _respond(self, response: Response, data: bytes) -> None:
-        """Passes the final response head on, with what came of its body. Raises Refused."""
-        client, request = self.client, self.request
-        state = client.state
-        self.latency = state.timers.clock() - self.started
-        self.status = response.status
-        if response.upgrade is not None:
-            self._upgrade(response, data)
-            return
-        minor = request.minor_version
-        sent = response_framing(response, minor)
-        keep = (
-            request.keep_alive
-            and self.body is None
-            and sent is not UNTIL_CLOSE
-            and not state.draining
-        )
-        head = response_head(response, client_minor=minor, keep_alive=keep)
-        self._keep = keep
-        self._reusable = response.keep_alive
-        framing = response.framing
-        size = framing or 0
-        if not isinstance(size, Framing) and len(data) >= size:
-            if len(data) > size:
-                data = data[:size]
-                self._reusable = False
-            self.response_bytes = size
-            client.write(head + data)
-            self._complete()
-            return
-        self._response = reader(framing, state.limits, upstream=True)
-        self._chunked_out = sent is CHUNKED
-        self._relay(data, head)
-        if self.phase is _WAITING:
-            self.phase = _STREAMING
-
-    def _relay(self, data: bytes, head: bytes) -> None:
-        """Passes on response body. Raises Refused."""
-        response = self._response
-        assert response is not None
-        pieces, used = response.feed(data)
-        for piece in pieces:
-            self.response_bytes += len(piece)
-        if self._chunked_out:
-            pieces = [chunk(piece) for piece in pieces]
-            if response.done:
-                pieces.append(last_chunk(response.trailers))
-        self._stream_deadline()
-        if head:
-            pieces.insert(0, head)
-        if pieces:
-            self.client.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        if response.done:
-            self._reusable = self._reusable and used == len(data)
-            self._complete()
-
-    def _upgrade(self, response: Response, data: bytes) -> None:
-        client, upstream = self.client, self.upstream
-        assert upstream is not None
-        client.write(response_head(response, client_minor=1, keep_alive=True) + data)
+    def _upgrade(self, upstream: UpstreamConnection) -> None:
+        client = self.client
         self.phase = _ENDED
         self.upstream = None
         tunnel = Tunnel(client, upstream, self._tunnel_ended)
@@ -473,7 +387,7 @@ class Exchange:
             tunnel.client_eof()
 
     def _tunnel_ended(self, sent: int, received: int) -> None:
-        self.request_bytes, self.response_bytes = sent, received
+        self.request_bytes, self.response.content = sent, received
         self._record(None)
 
     def _stream_deadline(self) -> None:
@@ -493,7 +407,7 @@ class Exchange:
             self.phase is _WAITING
             and self.body is not None
             and not upstream.write_paused
-            and (self._heard or self.request_bytes or not self.request.expects_continue)
+            and (self.response.heard or self.request_bytes or not self.request.expects_continue)
         ):
             self.fail(Reason.BODY_TIMEOUT)
         else:
@@ -535,14 +449,14 @@ class Exchange:
         self.phase = _ENDED
         self.upstream = None
         upstream.user = None
-        if self._reusable and self.body is None:
+        if self.response.reusable and self.body is None:
             if client.write_paused:
                 upstream.resume_reading()
             destination.put(upstream)
         else:
             upstream.close()
         self._record(None)
-        client.exchange_ended(self._keep)
+        client.exchange_ended(self.response.keep)
 
     def _drop_upstream(self) -> None:
         upstream, self.upstream = self.upstream, None

@@ -52,7 +52,7 @@ def exchange_record(exchange: Exchange, failure: Reason | None) -> RequestRecord
         exchange.backend,
         exchange.latency,
         exchange.request_bytes,
-        exchange.response_bytes,
+        exchange.response.content,
         exchange.request_id,
     )
 

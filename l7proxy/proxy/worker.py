@@ -100,13 +100,8 @@ class Worker:
     async def _listen(self, message: control.Listen, descriptors: list[int]) -> control.Listening:
         sock = socket.socket(fileno=descriptors[0])
         try:
-            # Accepted sockets inherit it: when this process is killed, clients get a reset.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             state = self._configured
-            resolver: Resolver = state.adapter.resolver(message.spec)
-            server = await self._loop.create_server(
-                lambda: ClientConnection(state, resolver), sock=sock, backlog=_BACKLOG
-            )
+            server = await accept(sock, state, state.adapter.resolver(message.spec))
         except (OSError, TypeError, ValueError) as error:
             sock.close()
             return control.Listening(message.key, str(error))
@@ -156,6 +151,16 @@ class Worker:
 
     def _orphaned(self) -> None:
         os._exit(1)
+
+
+async def accept(sock: socket.socket, state: WorkerState, resolver: Resolver) -> asyncio.Server:
+    """Accepts clients on a listening socket. Raises OSError."""
+    # Accepted sockets inherit it: closed at once, or by the death of this process, they reset
+    # their client instead of feigning the end of a response.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    return await asyncio.get_running_loop().create_server(
+        lambda: ClientConnection(state, resolver), sock=sock, backlog=_BACKLOG
+    )
 
 
 def load_adapter(message: control.Configure) -> Adapter:
