@@ -83,6 +83,16 @@ class NodeCollector(Collector):
         return []
 
 
+def connections_by_road(total: Tally, facts: NodeFacts) -> dict[str, int]:
+    """Connections since the agent started, or for the kernel's roads since its state was made."""
+    sums = dict.fromkeys((road.value for road in Road), 0)
+    sums[Road.SPLICE.value] = facts.datapath_counters.get(SPLICED_CONNECTIONS, 0)
+    sums[Road.KERNEL.value] = facts.datapath_counters.get(KERNEL_CONNECTIONS, 0)
+    for connection, count in total.connections.items():
+        sums[connection.road] = sums.get(connection.road, 0) + count
+    return sums
+
+
 def registry(directory: Path, facts: Callable[[], NodeFacts]) -> CollectorRegistry:
     """A registry that holds the node's metrics and nothing else."""
     found = CollectorRegistry()
@@ -187,14 +197,8 @@ def _proxy(total: Tally) -> Iterator[Metric]:
 
 def _connections(total: Tally, facts: NodeFacts) -> Iterator[Metric]:
     counters = facts.datapath_counters
-    sums = {
-        Road.SPLICE.value: counters.get(SPLICED_CONNECTIONS, 0),
-        Road.KERNEL.value: counters.get(KERNEL_CONNECTIONS, 0),
-    }
-    for connection, count in total.connections.items():
-        sums[connection.road] = sums.get(connection.road, 0) + count
     connections = _counter("l7proxy_connections", "Connections by road", ("road",))
-    for road, count in sums.items():
+    for road, count in connections_by_road(total, facts).items():
         connections.add_metric((road,), count)
     yield connections
     yield CounterMetricFamily(

@@ -1,0 +1,56 @@
+"""What the agent needs of a datapath, and the one that needs no kernel's help."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from l7proxy.policy.model import PolicySet
+from l7proxy.workloads.model import Workload
+
+
+class DatapathError(Exception):
+    """The datapath cannot do what was asked; one line: what, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket for worker number ``worker``. ``key`` is its name, unique on the node.
+
+    ``spec`` is picklable and passed to the worker's adapter unread. The datapath owns ``sock``.
+    """
+
+    key: str
+    worker: int
+    sock: socket.socket
+    spec: object = None
+
+
+class Datapath(Protocol):
+    """Steers connections. All calls come from one thread, one at a time."""
+
+    def apply(self, policies: PolicySet, workloads: Sequence[Workload], revision: int) -> None:
+        """Program the tables, whole or not at all.
+
+        Raises DatapathError; the old ones are in force then.
+        """
+
+    def listeners(self) -> Sequence[Listener]:
+        """The sockets that workers should accept on now; changes as workloads come and go."""
+
+    def adapter_options(self) -> Mapping[str, Any]:
+        """What a worker's ``transparent`` adapter is told; picklable."""
+
+    def status(self) -> Mapping[str, Any]:
+        """For ``l7proxy status``: JSON. ``tables`` maps table names to their sizes."""
+
+    def counters(self) -> Mapping[str, int]:
+        """Counts since the kernel's state was made."""
+
+    def close(self) -> None:
+        """Stop listening, let go, and leave what is pinned in force. Nothing is called after it.
+
+        Workers may still be serving the connections they have.
+        """

@@ -1,0 +1,172 @@
+"""The agent's life: start, serve, drain, and leave the kernel's state behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from l7proxy.agent import datapaths
+from l7proxy.agent.admin import Admin
+from l7proxy.agent.errors import AgentError
+from l7proxy.agent.httpd import HEAD_BYTES, HttpServer
+from l7proxy.agent.node import Node
+from l7proxy.agent.report import Report
+from l7proxy.agent.scrape import Scrape
+from l7proxy.agent.statedir import StateDir
+from l7proxy.agent.watch import Watch
+from l7proxy.config import Config
+from l7proxy.observe import tally
+from l7proxy.proxy.ports import Endpoint
+from l7proxy.proxy.userspace import endpoint
+
+_DRAIN_MARGIN = 5.0
+_AGAIN_SECONDS = 1.0
+
+
+def run(config: Config) -> int:
+    """Run the agent until SIGTERM or SIGINT; the exit code of the process.
+
+    Raises AgentError, one line for the user, if it cannot start.
+    """
+    state = StateDir(config.state)
+    try:
+        tally.clear(state.metrics)
+        return asyncio.run(_run(config, state, Report()))
+    finally:
+        state.close()
+
+
+async def _run(config: Config, state: StateDir, report: Report) -> int:
+    loop = asyncio.get_running_loop()
+    async with contextlib.AsyncExitStack() as cleanup:
+        thread = cleanup.enter_context(ThreadPoolExecutor(1, "datapath"))
+        opening = functools.partial(datapaths.open_datapath, config, report)
+        opened = await loop.run_in_executor(thread, opening)
+        node = Node(config, state, opened, report, thread)
+        cleanup.push_async_callback(node.close, 0.0)
+        stop = _stop_on_signals(node, report)
+        metrics = await cleanup.enter_async_context(_serve_metrics(config, state, node))
+        await node.start()
+        admin = Admin(node, metrics)
+        await cleanup.enter_async_context(_serve_admin(state, admin))
+        watch = Watch(node.inputs.paths, node.changed)
+        async with _running(watch.run, node.keep, report=report):
+            _say_started(node, metrics, report)
+            await stop.wait()
+        report.info("draining")
+        aborted = await node.close(config.limits.drain_timeout + _DRAIN_MARGIN)
+        report.info(f"stopped; {aborted} connections were cut short" if aborted else "stopped")
+    return 0
+
+
+def _stop_on_signals(node: Node, report: Report) -> asyncio.Event:
+    """SIGHUP reloads; SIGTERM and SIGINT set the event, and the second one drains no longer."""
+    stop = asyncio.Event()
+
+    def asked() -> None:
+        if stop.is_set():
+            report.info("asked again: not waiting for what is in progress")
+            node.pool.kill()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, node.reload)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    return stop
+
+
+async def _forever(background: Callable[[], Awaitable[None]], report: Report) -> None:
+    """Run what should never end; a fault in it must not end the agent, whose workers serve on."""
+    while True:
+        try:
+            await background()
+        except Exception as error:
+            report.error(f"internal error: {type(error).__name__}: {error}")
+        await asyncio.sleep(_AGAIN_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    *background: Callable[[], Awaitable[None]], report: Report
+) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(_forever(each, report)) for each in background]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _serve_metrics(
+    config: Config, state: StateDir, node: Node
+) -> AsyncIterator[Endpoint | None]:
+    """Serve the metrics; gives the address, whose port the kernel may have chosen."""
+    wanted = config.metrics.listen
+    if wanted is None:
+        yield None
+        return
+    server = HttpServer(Scrape(node, state.metrics).answer)
+    try:
+        listening = await asyncio.start_server(
+            server.serve, str(wanted.address), wanted.port, limit=HEAD_BYTES
+        )
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise AgentError(
+            f"metrics.listen: {wanted}: {reason.lower()}; set another address, or off"
+        ) from None
+    async with _closing(listening, server):
+        yield endpoint(listening.sockets[0].getsockname())
+
+
+@contextlib.asynccontextmanager
+async def _serve_admin(state: StateDir, admin: Admin) -> AsyncIterator[None]:
+    """Serve the admin socket, for the owner of the agent only."""
+    path = state.admin_socket
+    server = HttpServer(admin.answer)
+    try:
+        path.unlink(missing_ok=True)
+        former = os.umask(0o177)
+        try:
+            listening = await asyncio.start_unix_server(server.serve, path, limit=HEAD_BYTES)
+        finally:
+            os.umask(former)
+    except OSError as error:
+        raise AgentError(f"{path}: the admin socket cannot be opened: {error}") from None
+    async with _closing(listening, server):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.asynccontextmanager
+async def _closing(listening: asyncio.Server, server: HttpServer) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        listening.close()
+        server.close()
+
+
+def _say_started(node: Node, metrics: Endpoint | None, report: Report) -> None:
+    where = ", ".join(node.listener_addresses()) or "nothing yet"
+    parts = [
+        f"datapath {node.mode}",
+        f"workers {len(node.pool.status())}",
+        f"listening on {where}",
+        f"metrics on {metrics or 'nothing'}",
+    ]
+    if node.snapshot is None:
+        parts.insert(0, "every request is refused until there are good policies and workloads")
+        report.info(f"not ready: {'; '.join(parts)}")
+    else:
+        report.info(f"ready: {'; '.join(parts)}; policy revision {node.snapshot.revision}")

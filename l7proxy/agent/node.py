@@ -1,0 +1,216 @@
+"""The running agent: what is read from disk becomes what is in force, in every worker at once."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from l7proxy.agent.datapath_port import DatapathError
+from l7proxy.agent.datapaths import Opened
+from l7proxy.agent.inputs import Inputs
+from l7proxy.agent.pool import Pool
+from l7proxy.agent.report import Report
+from l7proxy.agent.statedir import StateDir
+from l7proxy.config import Config
+from l7proxy.observe import tally
+from l7proxy.observe.metrics import NodeFacts, connections_by_road
+from l7proxy.observe.recorder import RecorderSettings
+from l7proxy.proxy.control import Configure, Snapshot
+from l7proxy.proxy.userspace import endpoint
+
+T = TypeVar("T")
+
+_LISTENERS_SECONDS = 1.0
+_RETRY_SECONDS = 5.0
+
+
+class Node:
+    """Holds the parts together.
+
+    All calls on the datapath are made by one thread, so that they do not hold up the agent's
+    own answers and never meet each other.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        state: StateDir,
+        opened: Opened,
+        report: Report,
+        thread: ThreadPoolExecutor,
+    ) -> None:
+        self.config = config
+        self.mode = opened.mode
+        self.why = opened.why
+        self.report = report
+        self.inputs = Inputs(config)
+        self.snapshot: Snapshot | None = None
+        self.applied_at = 0.0
+        self.apply_errors = 0
+        self.started_at = time.time()
+        self._state = state
+        self._datapath = opened.datapath
+        self._thread = thread
+        self._attempts = 0
+        self._closed = False
+        self._changed = asyncio.Event()
+        self._insist = False
+        self._retry_at = 0.0
+        self._said: tuple[str, ...] = ()
+        self._digests: tuple[str, str] | None = None
+        self.pool = Pool(config.proxy.workers, self._configure, self._worker_died, report)
+
+    def changed(self) -> None:
+        """The files may have changed: look soon."""
+        self._changed.set()
+
+    def reload(self) -> None:
+        """Look now, and say what is wrong even if it has been said."""
+        self._insist = True
+        self._changed.set()
+
+    async def start(self) -> None:
+        """Workers up, the first set in force, listeners handed out. Raises AgentError."""
+        await asyncio.gather(self.pool.start(), self.inputs.read())
+        await self._bring_in_force()
+        await self._offer_listeners()
+
+    async def keep(self) -> None:
+        """Bring every change in force, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(_LISTENERS_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                if self._retry_at and time.monotonic() >= self._retry_at:
+                    await self._bring_in_force()
+            else:
+                self._changed.clear()
+                await self.inputs.read()
+                await self._bring_in_force()
+            await self._offer_listeners()
+
+    async def facts(self) -> NodeFacts:
+        """For a scrape."""
+        counters = self._datapath.counters
+        snapshot = self.snapshot
+        tables = dict((await self.datapath_status()).get("tables", {}))
+        if snapshot is not None:
+            tables["policies"] = len(snapshot.policies.policies)
+            tables["rules"] = snapshot.policies.rule_count
+            tables["workloads"] = len(snapshot.workloads)
+        return NodeFacts(
+            revision=0 if snapshot is None else snapshot.revision,
+            applied_at=self.applied_at,
+            apply_errors=self.apply_errors,
+            workers=sum(worker.ready for worker in self.pool.status()),
+            worker_restarts=self.pool.restarts,
+            tables=tables,
+            datapath=self.mode,
+            datapath_counters={} if self._closed else await self._on_datapath(counters),
+        )
+
+    async def datapath_status(self) -> dict[str, Any]:
+        """What the datapath says of itself; nothing once it is closed."""
+        return {} if self._closed else dict(await self._on_datapath(self._datapath.status))
+
+    async def close(self, drain_seconds: float) -> int:
+        """Take no more connections and drain; the number of those cut short. May be repeated.
+
+        The datapath goes first: a listening socket that stays open takes connections nobody
+        serves. What it pinned stays in force.
+        """
+        if not self._closed:
+            self._closed = True
+            await self._on_datapath(self._datapath.close)
+        return await self.pool.stop(drain_seconds)
+
+    @property
+    def ready(self) -> bool:
+        """A policy set is in force, and every worker serves by it."""
+        return self.snapshot is not None and all(each.ready for each in self.pool.status())
+
+    def roads(self, facts: NodeFacts) -> dict[str, int]:
+        """How many connections took each road."""
+        return connections_by_road(tally.load_all(self._state.metrics), facts)
+
+    def listener_addresses(self) -> list[str]:
+        """Where workers accept, each address once."""
+        names = (listener.sock.getsockname() for listener in self.pool.listeners)
+        return list(dict.fromkeys(str(endpoint(name)) for name in names))
+
+    async def _bring_in_force(self) -> None:
+        """Make the good inputs the node's policy: the workers first, the datapath after them.
+
+        In that order a connection that the new tables steer to a worker never meets one that
+        decides by the old policy.
+        """
+        self._say_errors()
+        policies, workloads = self.inputs.policies.current, self.inputs.workloads.current
+        if policies is None or workloads is None:
+            return
+        digests = (policies.digest, workloads.digest)
+        if digests == self._digests:
+            return
+        self._attempts += 1
+        former = self.snapshot
+        fresh = Snapshot(policies, workloads.workloads, self._attempts)
+        await self.pool.publish(fresh)
+        apply = functools.partial(
+            self._datapath.apply, policies, workloads.workloads, fresh.revision
+        )
+        try:
+            await self._on_datapath(apply)
+        except DatapathError as error:
+            self.apply_errors += 1
+            self.report.error(f"datapath: {error}; what was in force before stays")
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            await self.pool.publish_former(former)
+            return
+        self._retry_at = 0.0
+        self._digests = digests
+        self.snapshot = fresh
+        self.applied_at = time.time()
+        self.report.info(
+            f"revision {fresh.revision} is in force: {len(policies.policies)} policies,"
+            f" {policies.rule_count} rules, {len(workloads.workloads)} workloads"
+        )
+
+    def _say_errors(self) -> None:
+        errors = self.inputs.errors
+        insist, self._insist = self._insist, False
+        if errors and (insist or errors != self._said):
+            self.apply_errors += 1
+            for error in errors:
+                self.report.error(error)
+        for warning in self.inputs.warnings if insist or self.snapshot is None else ():
+            self.report.info(f"warning: {warning}")
+        self._said = errors
+
+    async def _offer_listeners(self) -> None:
+        await self.pool.offer(await self._on_datapath(self._datapath.listeners))
+
+    async def _on_datapath(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _configure(self, slot: int) -> Configure:
+        return Configure(
+            limits=self.config.limits,
+            adapter="transparent" if self.mode == "ebpf" else "userspace",
+            adapter_options=self._datapath.adapter_options(),
+            recorder=RecorderSettings(
+                self.config.node,
+                tally.slot_path(self._state.metrics, slot),
+                getattr(self.config, "access_log", "stdout"),
+                self._state.log_lock,
+            ),
+        )
+
+    def _worker_died(self, slot: int) -> None:
+        """What it counted stays; what it was in the middle of is over."""
+        path = tally.slot_path(self._state.metrics, slot)
+        tally.save(tally.resume(path), path)
