@@ -10,7 +10,7 @@ from typing import Any
 
 from l7proxy.agent.datapath_port import DatapathError, Listener
 from l7proxy.config import Config
-from l7proxy.datapath import libbpf, listening, netns, tables
+from l7proxy.datapath import features, libbpf, listening, netns, tables
 from l7proxy.datapath.addresses import identity_number, packed, prefix_length
 from l7proxy.datapath.names import MAX_WORKERS, ROAD_NUMBERS, Counter
 from l7proxy.datapath.slots import Namespace, Slots
@@ -29,8 +29,9 @@ class EbpfDatapath:
         if config.proxy.workers > MAX_WORKERS:
             raise DatapathError(f"proxy.workers: the eBPF datapath has room for {MAX_WORKERS}")
         cgroup = config.cgroup_folder()
-        if cgroup is None:
-            raise DatapathError("no cgroup2 mount was found")
+        lacking = features.missing(config.bpffs, cgroup)
+        if lacking is not None or cgroup is None:
+            raise DatapathError(lacking or "cgroup v2 is not mounted")
         self._cgroup = cgroup
         self._config = config
         self._store, self.adopted = open_store(config.bpffs, config.state, config.limits)

@@ -178,7 +178,7 @@ class KernelTypes:
             kind_type = _Type.from_address(_lib().btf__type_by_id(self._btf, type_id))
             if (kind_type.info >> 24) & 0x1F not in (8, 9, 10, 11, 18):  # typedef, cv, tags
                 return type_id
-            type_id = kind_type.size_or_type
+            type_id = int(kind_type.size_or_type)
 
     def close(self) -> None:
         """Frees the copy of the kernel's BTF (some 10 MB)."""
