@@ -22,6 +22,9 @@ from l7proxy.demo.places import Place, stop
 READY_TIMEOUT = 20.0
 """Seconds that an agent gets until it serves."""
 
+LOG_TIMEOUT = 5.0
+"""Seconds that the access log gets to show a request."""
+
 COMMAND = (sys.executable, "-m", "l7proxy")
 
 
@@ -127,6 +130,19 @@ class Agent:
                     if "flow" in found:
                         yield found["flow"]
 
+    def flow_from(self, source: tuple[str, int], timeout: float = LOG_TIMEOUT) -> Any:
+        """The first request of the client connection from ``source`` (address and port).
+
+        The log is written in batches. None where it has nothing after ``timeout`` seconds.
+        """
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            for flow in self.requests():
+                if (flow["IP"]["source"], flow["l4"]["TCP"]["source_port"]) == source:
+                    return flow
+            time.sleep(0.05)
+        return None
+
     def last_words(self) -> str:
         """The end of what the agent wrote to its standard error."""
         lines = self._errors.read_text(errors="replace").strip().splitlines()
@@ -148,7 +164,8 @@ class Agent:
         return json.loads(outcome.body) if outcome.status == 200 else None
 
     def _answers(self) -> bool:
-        return self.admin("/status") is not None
+        status = self.admin("/status")
+        return status is not None and status["state"] == "ready"
 
 
 def _labels(labels: Mapping[str, str]) -> str:

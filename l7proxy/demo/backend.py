@@ -10,6 +10,9 @@ import socket
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+REPORT_BYTES = 1 << 20
+"""The least that the answer to /report has, less a line."""
+
 
 class Backend(ThreadingHTTPServer):
     """A threading server for either address family."""
@@ -33,6 +36,8 @@ class Echo(BaseHTTPRequestHandler):
         """Read the body, if any, and say what came."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = f"{self.server.name}: {self.command} {self.path}\n".encode("latin-1")
+        if self.path == "/report":
+            body *= REPORT_BYTES // len(body)
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body)))

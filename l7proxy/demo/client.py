@@ -16,6 +16,7 @@ class Outcome:
 
     ``stage`` is where it failed: "connect" or "exchange". ``error`` is an errno name such as
     EPERM or ECONNRESET, "closed" for an end without an answer, "timeout", or "not-http".
+    ``source`` is the client's own address and port, where there was a connection.
     """
 
     status: int | None = None
@@ -23,6 +24,7 @@ class Outcome:
     headers: tuple[tuple[str, str], ...] = ()
     stage: str = "answered"
     error: str | None = None
+    source: tuple[str, int] | None = None
 
     @classmethod
     def failed(cls, stage: str, error: Exception) -> Self:

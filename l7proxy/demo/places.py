@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -165,7 +166,9 @@ class Place:
         except OSError as error:
             return Outcome.failed("connect", error)
         with connection:
-            return exchange(connection, method, target, headers=headers, body=body)
+            address, number = connection.getsockname()[:2]
+            outcome = exchange(connection, method, target, headers=headers, body=body)
+            return replace(outcome, source=(address, number))
 
     def _ask(self, **request: Any) -> socket.socket:
         with self._lock:

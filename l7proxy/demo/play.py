@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from l7proxy.demo.agents import AgentError, Explanation
 from l7proxy.demo.client import Outcome
 from l7proxy.demo.scenario import Row
 from l7proxy.demo.stages import Stage
 
-LOG_TIMEOUT = 5.0
-"""Seconds that the access log gets to show a request."""
-
 SERVED, REFUSED_AT_L7, REFUSED_AT_L4 = 0, 22, 28
 """Exit codes of ``l7proxy explain``."""
+
+SHOWN_BYTES, SHOWN_TEXT = 4096, 40
+"""Longer answers are shown by their size, longer lines cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A row, what came of it, and every way in which that is not what the policy says."""
+    """A row, what came of it, and every way in which that is not what the policy says.
+
+    ``road`` is "none" where the agent has no part in the connection.
+    """
 
     row: Row
     outcome: Outcome
     explanation: Explanation | None
     logged: tuple[str, str | None] | None
+    road: str
     problems: tuple[str, ...]
 
     @property
@@ -38,25 +40,19 @@ class Played:
     def got(self) -> str:
         """The client's outcome, for people."""
         size = len(self.outcome.body)
-        if size > 4096:
+        if size > SHOWN_BYTES:
             return f"{self.outcome.status} {size / 2**20:.1f} MiB"
-        return str(self.outcome)
+        text = str(self.outcome)
+        return text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 3] + "..."
 
     @property
     def decided_by(self) -> str:
-        """Policy and rule, or the reason, and the road; for people."""
+        """The rule, or else the reason; for people."""
         found = self.explanation
-        if found is None:
-            return "-"
-        who = "/".join(part for part in (found.policy, found.rule) if part)
-        return (
-            f"{who or found.reason} ({found.reason}, {found.road})"
-            if who
-            else (f"{found.reason} ({found.road})")
-        )
+        return (found.rule or found.reason) if found else "-"
 
 
-def send(stage: Stage, row: Row, request_id: str) -> Outcome:
+def send(stage: Stage, row: Row) -> Outcome:
     """Send the row's request from its client, on a connection of its own."""
     host, port = stage.endpoints[row.server]
     address = stage.sources.get(row.client)
@@ -65,17 +61,16 @@ def send(stage: Stage, row: Row, request_id: str) -> Outcome:
         host,
         port,
         row.target,
-        headers=(*_headers(row), ("X-Request-Id", request_id)),
+        headers=_headers(row),
         body=row.body,
         source=(address, 0) if address else None,
     )
 
 
 def play(stage: Stage, rows: Sequence[Row]) -> Iterator[Played]:
-    """Each row in turn; the comparison with the access log is the last thing done."""
-    for number, row in enumerate(rows):
-        request_id = f"demo-{number}"
-        outcome = send(stage, row, request_id)
+    """Each row in turn: sent, explained, looked up in the access log."""
+    for row in rows:
+        outcome = send(stage, row)
         problems = list(_against_client(stage, row, outcome))
         explanation: Explanation | None = None
         try:
@@ -91,17 +86,20 @@ def play(stage: Stage, rows: Sequence[Row]) -> Iterator[Played]:
             problems.append(str(error))
         else:
             problems += _against_explain(row, explanation)
-        logged = _logged(stage, request_id) if _on_proxy(explanation) else None
-        problems += _against_log(row, explanation, logged)
-        yield Played(row, outcome, explanation, logged, tuple(problems))
+        logged = None
+        if explanation is not None and explanation.road == "proxy" and not row.direct:
+            logged = _logged(stage, outcome)
+            problems += _against_log(row, logged)
+        road = "none" if row.direct and stage.mode == "userspace" else _road(explanation)
+        yield Played(row, outcome, explanation, logged, road, tuple(problems))
+
+
+def _road(explanation: Explanation | None) -> str:
+    return explanation.road if explanation else "-"
 
 
 def _headers(row: Row) -> tuple[tuple[str, str], ...]:
     return (("Host", row.server), *row.headers)
-
-
-def _on_proxy(explanation: Explanation | None) -> bool:
-    return explanation is not None and explanation.road == "proxy"
 
 
 def _against_client(stage: Stage, row: Row, outcome: Outcome) -> Iterator[str]:
@@ -125,29 +123,17 @@ def _against_explain(row: Row, found: Explanation) -> Iterator[str]:
         yield f"explain exits with {found.code}, expected {code}"
 
 
-def _against_log(
-    row: Row, explanation: Explanation | None, logged: tuple[str, str | None] | None
-) -> Iterator[str]:
-    if not _on_proxy(explanation):
-        return
+def _against_log(row: Row, logged: tuple[str, str | None] | None) -> Iterator[str]:
     if logged is None:
         yield "the access log has no line for it"
     elif logged != (row.reason, row.rule):
         yield f"expected {row.reason} by {row.rule}, the access log says {logged[0]} by {logged[1]}"
 
 
-def _logged(stage: Stage, request_id: str) -> tuple[str, str | None] | None:
-    """Reason and rule of a request in the access log, which is written in batches."""
-    end = time.monotonic() + LOG_TIMEOUT
-    while time.monotonic() < end:
-        for flow in stage.agent.requests():
-            if _request_id(flow) == request_id:
-                extensions = flow["extensions"]["value"]
-                return extensions["reason"], extensions["rule"]
-        time.sleep(0.05)
-    return None
-
-
-def _request_id(flow: dict[str, Any]) -> str | None:
-    headers = flow["l7"]["http"].get("headers", ())
-    return next((h["value"] for h in headers if h["key"].lower() == "x-request-id"), None)
+def _logged(stage: Stage, outcome: Outcome) -> tuple[str, str | None] | None:
+    """Reason and rule of the request in the access log."""
+    flow = stage.agent.flow_from(outcome.source) if outcome.source else None
+    if flow is None:
+        return None
+    extensions = flow["extensions"]["value"]
+    return extensions["reason"], extensions["rule"]

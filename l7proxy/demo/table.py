@@ -15,7 +15,7 @@ from rich.table import Table
 from l7proxy.demo.play import Played
 from l7proxy.demo.stages import Progress, Stage
 
-PLAIN_WIDTH = 130
+PLAIN_WIDTH = 140
 
 
 def console() -> Console:
@@ -60,32 +60,15 @@ def show_stage(screen: Console, stage: Stage) -> None:
 def show_rows(screen: Console, played: Sequence[Played]) -> None:
     """What each client got, and which rule decided."""
     shown = Table(box=SIMPLE_HEAD, title="Requests", title_justify="left")
-    shown.add_column("what it shows")
-    shown.add_column("from")
-    shown.add_column("to")
-    shown.add_column("request", overflow="fold")
-    shown.add_column("expected", no_wrap=True)
-    shown.add_column("the client got", overflow="fold")
-    shown.add_column("decided by", overflow="fold")
-    shown.add_column("", no_wrap=True)
+    for column in ("what it shows", "from", "to", "request", "the client got", "decided by"):
+        shown.add_column(column, overflow="fold")
+    shown.add_column("road")
+    shown.add_column("as the policy says", no_wrap=True)
     for each in played:
         row = each.row
-        mark = "[green]ok[/]" if each.good else "[bold red]WRONG[/]"
-        shown.add_row(
-            *(
-                escape(text)
-                for text in (
-                    row.title,
-                    row.client,
-                    row.server,
-                    row.request,
-                    row.expected,
-                    each.got,
-                    each.decided_by,
-                )
-            ),
-            mark,
-        )
+        texts = (row.title, row.client, row.server, row.request, each.got)
+        mark = "[green]yes[/]" if each.good else f"[bold red]NO[/]: {escape(row.expected)}"
+        shown.add_row(*map(escape, (*texts, each.decided_by, each.road)), mark)
     screen.print(shown)
     for each in played:
         for problem in each.problems:
