@@ -14,6 +14,7 @@ from loadtest import idle, proxy_road, ready, report, splice_road
 from loadtest.rounds import Claim, Series
 from loadtest.wrk import WrkError
 
+PLAIN_WIDTH = 120
 SECTIONS = ("proxy", "splice", "idle", "ready")
 
 
@@ -34,6 +35,8 @@ def main(
 ) -> None:
     """Measure, and compare with what is promised."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
     sections = only or SECTIONS
     lacking = abilities.lacking()
     if lacking:
