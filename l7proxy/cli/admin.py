@@ -57,6 +57,15 @@ def ask(path: Path, question: str, body: Any = None) -> Any:
     return document
 
 
+def answers(path: Path) -> bool:
+    """Whether an agent answers on the socket ``path``."""
+    try:
+        ask(path, "/status")
+    except CommandError as error:
+        return not isinstance(error, NoAgent)
+    return True
+
+
 def _no_agent(path: Path, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return f"{path}: permission denied; ask as the user that runs the agent"

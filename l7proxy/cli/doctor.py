@@ -7,7 +7,7 @@ import click
 from l7proxy.cli import machine, options, show
 from l7proxy.config import Config
 
-_MARKS = {True: "ok", False: "lacking", None: "unknown"}
+_MARKS = {True: "ok", False: "lacking", None: "note"}
 
 
 @click.command("doctor")
@@ -38,9 +38,9 @@ def command(config: Config, as_json: bool) -> int:
             }
         )
     else:
-        show.table(
-            ["check", "state", "what was found", "remedy"],
-            [[each.name, _MARKS[each.ok], each.detail, each.remedy] for each in checks],
-        )
+        for check in checks:
+            remedy = f"; remedy: {check.remedy}" if check.remedy and check.ok is False else ""
+            detail = show.plain(f"{check.detail}{remedy}")
+            click.echo(f"{_MARKS[check.ok]:8} {check.name:13} {detail}")
     needed = lacking and config.datapath != "userspace"
     return 1 if needed else 0

@@ -1,0 +1,89 @@
+"""``l7proxy check``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import POLICY, WORKLOADS, Done
+
+L7proxy = Callable[..., Done]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with policies/users.yaml in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "users.yaml").write_text(POLICY)
+    return tmp_path
+
+
+def test_a_valid_folder_shows_its_destinations(l7proxy: L7proxy, folder: Path) -> None:
+    done = l7proxy("check", "policies")
+    assert done.code == 0
+    heading, row, closing = done.out.splitlines()
+    assert heading.split() == ["DIRECTION", "WORKLOAD", "PORT", "ROAD", "RULES", "WHY"]
+    assert "app=users" in row
+    assert " proxy " in row
+    assert closing.startswith("1 policies, 4 rules")
+
+
+def test_the_configured_policies_and_workloads_are_checked_by_default(
+    l7proxy: L7proxy, folder: Path
+) -> None:
+    (folder / "workloads.yaml").write_text(WORKLOADS)
+    done = l7proxy("check", "-o", "json")
+    assert done.code == 0
+    assert list(done.json) == ["valid", "errors", "warnings", "destinations"]
+    (row,) = done.json["destinations"]
+    assert {key: row[key] for key in ("workload", "port", "road", "rules")} == {
+        "workload": "default/users",
+        "port": 80,
+        "road": "proxy",
+        "rules": 4,
+    }
+
+
+def test_mistakes_are_told_one_a_line_with_their_place(l7proxy: L7proxy, folder: Path) -> None:
+    (folder / "policies" / "bad.yaml").write_text(
+        "apiVersion: l7proxy.io/v1alpha1\nkind: L7Policy\nmetadata: {name: b}\n"
+        "spec:\n  endpointSelector: {}\n  ingres: []\n  toFQDNs: []\n"
+    )
+    done = l7proxy("check", "policies")
+    assert (done.code, done.out) == (1, "")
+    assert [line.split(": ")[0] for line in done.err.splitlines()] == [
+        "policies/bad.yaml:6",
+        "policies/bad.yaml:7",
+    ]
+    shown = l7proxy("check", "policies", "-o", "json")
+    assert (shown.code, shown.err) == (1, "")
+    assert not shown.json["valid"]
+    assert [(each["file"], each["line"]) for each in shown.json["errors"]] == [
+        ("policies/bad.yaml", 6),
+        ("policies/bad.yaml", 7),
+    ]
+    assert shown.json["destinations"] == []
+
+
+def test_workloads_with_mistakes_are_told_too(l7proxy: L7proxy, folder: Path) -> None:
+    (folder / "w.yaml").write_text("kind: Pod\napiVersion: v1\n")
+    done = l7proxy("check", "policies", "--workloads", "w.yaml")
+    assert done == Done(1, "", "w.yaml:1: metadata.name: is missing\n")
+
+
+def test_a_folder_that_is_not_there(l7proxy: L7proxy, folder: Path) -> None:
+    done = l7proxy("check", "gone")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "gone: no such file or directory\n"
+
+
+def test_warnings_do_not_make_it_invalid(l7proxy: L7proxy, folder: Path) -> None:
+    (folder / "w.yaml").write_text("kind: Service\napiVersion: v1\n")
+    done = l7proxy("check", "policies", "--workloads", "w.yaml", "-o", "json")
+    assert done.code == 0
+    assert {"file": "w.yaml", "line": 1, "message": "kind Service is not a Pod: passed over"} in (
+        done.json["warnings"]
+    )
