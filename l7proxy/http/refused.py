@@ -5,7 +5,7 @@ from __future__ import annotations
 from l7proxy.reasons import Reason
 
 
-class Refused(Exception):  # noqa: N818 -- an outcome of judging a message, not an error
+class Refused(Exception):
     """A message that is malformed, ambiguous or beyond a limit.
 
     ``detail`` is one line for the log: it says what was found, never quoting more than a few

@@ -67,7 +67,7 @@ def parse_request(head: bytes, limits: Limits) -> Request:
     """Parse a whole request head, from its first byte to the empty line that ends it.
 
     Raises Refused with the reason of the first malformed byte; else of the first of these that
-    fails: number of fields, method, target, Host, Connection, framing, escaped slash.
+    fails: number of fields, method, target, Host, framing, Connection, escaped slash.
     """
     match = REQUEST_HEAD.match(head)
     if match is None or len(head) > limits.head_bytes:

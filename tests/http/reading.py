@@ -24,7 +24,7 @@ class Reading:
     rest: bytes
 
 
-class Incomplete(Exception):  # noqa: N818 -- an outcome, as Refused is
+class Incomplete(Exception):
     """The pieces ended before the request did."""
 
 
