@@ -23,7 +23,6 @@ FORWARDED = "FORWARDED"
 DROPPED = "DROPPED"
 ERROR = "ERROR"
 
-_POLICY_VERDICT_EVENT = 5
 _ACCESS_LOG_EVENT = 129
 _STRUCT = "type.googleapis.com/google.protobuf.Struct"
 
@@ -42,8 +41,6 @@ _HUBBLE_DROP_REASONS: Mapping[Reason, tuple[int, str]] = {
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
     """One request that was decided, written when its exchange ended.
-
-    With the road REFUSED it is a connection refused at L3/L4, which came to no request.
 
     ``time`` is seconds since the epoch when the head was complete. ``path`` is the normalised
     path with its query, or what there was of the target if it could not be parsed; ``method``,
@@ -82,8 +79,6 @@ def to_flow(record: RequestRecord, node: str) -> Json:
     A request refused here is an L7 ``REQUEST``, as in Hubble; one that was answered by a backend
     is a ``RESPONSE`` with its code and latency. The answer to a request has no line of its own.
     """
-    if record.road is Road.REFUSED:
-        return _refused_connection(record, node)
     when = timestamp(record.time)
     method = printable(record.method)
     url = f"http://{printable(record.host or str(record.destination).encode())}"
@@ -102,31 +97,8 @@ def to_flow(record: RequestRecord, node: str) -> Json:
     summary = f"{record.protocol} {method} {url}"
     if answered:
         summary = f"{record.protocol} {record.status} {latency_ns // 1_000_000}ms ({method} {url})"
-    flow = {
-        **_connection(record, node),
-        "Type": "L7",
-        "l7": l7,
-        "event_type": {"type": _ACCESS_LOG_EVENT},
-        "Summary": summary,
-    }
-    return {"flow": flow, "node_name": node, "time": when}
-
-
-def _refused_connection(record: RequestRecord, node: str) -> Json:
-    """A connection that was refused before any request: Hubble's policy verdict."""
-    flow = {
-        **_connection(record, node),
-        "Type": "L3_L4",
-        "event_type": {"type": _POLICY_VERDICT_EVENT},
-        "Summary": "TCP Flags: SYN",
-    }
-    return {"flow": flow, "node_name": node, "time": flow["time"]}
-
-
-def _connection(record: RequestRecord, node: str) -> Json:
-    """What flows of requests and of connections have in common."""
     flow: Json = {
-        "time": timestamp(record.time),
+        "time": when,
         "verdict": record.verdict,
         "IP": {
             "source": str(record.client_endpoint.address),
@@ -141,16 +113,20 @@ def _connection(record: RequestRecord, node: str) -> Json:
         },
         "source": endpoint_json(record.client),
         "destination": endpoint_json(record.server),
+        "Type": "L7",
         "node_name": node,
+        "l7": l7,
+        "event_type": {"type": _ACCESS_LOG_EVENT},
         "traffic_direction": record.direction,
         "is_reply": False,
+        "Summary": summary,
         "extensions": {"@type": _STRUCT, "value": _extensions(record)},
     }
     if record.verdict == DROPPED and record.reason in _HUBBLE_DROP_REASONS:
         flow["drop_reason"], flow["drop_reason_desc"] = _HUBBLE_DROP_REASONS[record.reason]
     if record.policy is not None:
         flow[_attribution_key(record)] = [_policy_json(record.policy, record.rule)]
-    return flow
+    return {"flow": flow, "node_name": node, "time": when}
 
 
 def endpoint_json(peer: Peer) -> Json:

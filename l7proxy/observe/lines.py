@@ -38,8 +38,6 @@ class LineEncoder:
 
     def encode(self, record: RequestRecord) -> bytes:
         """One line, with its line end."""
-        if record.road is Road.REFUSED:
-            return json.dumps(to_flow(record, self._node), separators=(",", ":")).encode() + b"\n"
         when = self._timestamp(record.time)
         verdict, extensions = self._verdict(record)
         method = printable(record.method)

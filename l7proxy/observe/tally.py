@@ -64,10 +64,6 @@ class Tally:
         self.open_connections = 0
 
     def request(self, record: RequestRecord) -> None:
-        if record.road is Road.REFUSED:
-            # A connection that came to no request.
-            self.connection(record.direction, record.road, record.reason)
-            return
         method = _METHODS.get(record.method, _OTHER)
         key = RequestKey(
             method,

@@ -136,11 +136,3 @@ def test_the_fast_encoder_says_what_to_flow_says(records: list, node: str) -> No
         assert line.count(b"\n") == 1
         assert json.loads(line) == to_flow(each, node)
 
-
-def test_a_connection_refused_before_any_request_is_a_policy_verdict() -> None:
-    body = to_flow(denied(road=Road.REFUSED, reason=Reason.L4_DEFAULT_DENY), "n")["flow"]
-
-    assert (body["Type"], body["verdict"]) == ("L3_L4", "DROPPED")
-    assert "l7" not in body
-    assert body["event_type"] == {"type": 5}
-    assert body["drop_reason_desc"] == "POLICY_DENIED"

@@ -51,7 +51,7 @@ def test_outcomes_have_cilium_and_hubble_names(tmp_path: Path, node: CollectorRe
     recorder.record(denied(reason=Reason.BAD_HOST, status=400, policy=None))
     recorder.record(record(verdict="ERROR", status=503, reason=Reason.UPSTREAM_REFUSED))
     recorder.connection("INGRESS", Road.PROXY, Reason.RULE_ALLOWED)
-    recorder.record(denied(road=Road.REFUSED, reason=Reason.L4_DEFAULT_DENY, status=None))
+    recorder.connection("INGRESS", Road.REFUSED, Reason.L4_DEFAULT_DENY)
     recorder.exchange_started()
     recorder.upstream_connected()
     recorder.upstream_failed(Reason.UPSTREAM_REFUSED)
