@@ -14,8 +14,10 @@ from l7proxy.datapath import features, libbpf, listening, netns, tables
 from l7proxy.datapath.addresses import identity_number, packed, prefix_length
 from l7proxy.datapath.names import MAX_WORKERS, ROAD_NUMBERS, Counter
 from l7proxy.datapath.slots import Namespace, Slots
+from l7proxy.datapath.stale import Judge
 from l7proxy.datapath.store import cgroup_programs, open_store, remove_others
 from l7proxy.policy.model import PolicySet
+from l7proxy.policy.verdict import Road
 from l7proxy.workloads.model import Address, Workload
 
 _EPOCH_BITS = 32
@@ -39,6 +41,9 @@ class EbpfDatapath:
         self._cookie = netns.cookie(None)
         self._sizes: dict[str, int] = {}
         self._unplaced: list[str] = []
+        self._roads: Mapping[tuple[int, int, int], Road] = {}
+        self._stale = 0
+        self._reset_error: str | None = None
         state = self._store.table("state").get(0) or {}
         self._epoch = int(state.get("epoch", 0))
 
@@ -54,6 +59,9 @@ class EbpfDatapath:
             self._slots.attach()
             self._slots.release(cookies)
             remove_others(self._config.bpffs, self._config.state, self._store.folder.name)
+            if entries.roads != self._roads:
+                self._reset_stale(entries)
+            self._roads = entries.roads
         except tables.TableError as error:
             raise DatapathError(str(error)) from None
         except OSError as error:
@@ -100,6 +108,8 @@ class EbpfDatapath:
             ],
             "unplaced": self._unplaced,
             "epoch": self._epoch,
+            "connections_reset": self._stale,
+            "reset_error": self._reset_error,
             "tables": self._sizes,
         }
 
@@ -120,6 +130,18 @@ class EbpfDatapath:
     def close(self) -> None:
         """Ends the listeners: what needs the proxy is refused until an agent runs again."""
         self._slots.close()
+
+    def _reset_stale(self, entries: tables.Entries) -> None:
+        """Connections made before, that policy now wants on another road. See ``stale``."""
+        judge = Judge(self._store, entries)
+        workers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        held = {inode for pid in workers for inode in listening.socket_inodes(int(pid))}
+        try:
+            for each in self._slots:
+                self._stale += judge.reset_stale(each, held)
+        except OSError as error:
+            # The policy is in force for every new connection; what is lacking is said in status.
+            self._reset_error = str(error)
 
     def _locate(self, workloads: Sequence[Workload]) -> tuple[list[tables.Located], set[int]]:
         """Finds and covers the namespaces of the workloads that are on this node."""
@@ -171,9 +193,9 @@ class EbpfDatapath:
             number = identity_number(workload)
             known.add(inode)
             table.set(inode, {"id": number})
-            for address, port in listening.listeners_of(folder):
-                where = bytes(16) if address.is_unspecified else packed(address)
-                key = {"address": where, "netns": self._cookie, "port": port}
+            for each in listening.listeners_of(folder):
+                where = bytes(16) if each.address.is_unspecified else packed(each.address)
+                key = {"address": where, "netns": self._cookie, "port": each.port}
                 found = listeners.get(key)
                 if found is None or found["identity"] != number:
                     listeners.set(key, {"identity": number, "sockets": 1})

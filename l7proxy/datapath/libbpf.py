@@ -171,7 +171,7 @@ class KernelTypes:
 
     def _kind(self, type_id: int) -> int:
         address = _lib().btf__type_by_id(self._btf, self._skip_modifiers(type_id))
-        return (_Type.from_address(address).info >> 24) & 0x1F
+        return int(_Type.from_address(address).info >> 24) & 0x1F
 
     def _skip_modifiers(self, type_id: int) -> int:
         while True:

@@ -7,46 +7,31 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from l7proxy.workloads.model import Address
+from l7proxy.datapath import connections
+from l7proxy.proxy.ports import Endpoint
 
-_LISTEN = "0A"  # TCP_LISTEN in the tables of /proc/net
 
-
-def listeners_of(cgroup: Path) -> set[tuple[Address, int]]:
-    """(address, port) of every TCP listener that a process of the cgroup, or below, holds."""
-    inodes: set[str] = set()
+def listeners_of(cgroup: Path) -> set[Endpoint]:
+    """Every TCP listener that a process of the cgroup, or below, holds."""
+    inodes: set[int] = set()
     for procs in cgroup.rglob("cgroup.procs"):
         with contextlib.suppress(OSError):
             for pid in procs.read_text().split():
-                inodes |= set(_socket_inodes(Path("/proc") / pid))
-    return {(address, port) for address, port, inode in _listening() if inode in inodes}
+                inodes |= set(socket_inodes(int(pid)))
+    return {
+        each.local
+        for each in connections.sockets()
+        if each.state == connections.LISTEN and each.inode in inodes
+    }
 
 
-def _socket_inodes(process: Path) -> Iterator[str]:
+def socket_inodes(pid: int) -> Iterator[int]:
+    """The sockets that a process has open; none if it is gone."""
     with contextlib.suppress(OSError):
-        for descriptor in (process / "fd").iterdir():
+        for descriptor in (Path("/proc") / str(pid) / "fd").iterdir():
             with contextlib.suppress(OSError):
                 target = str(descriptor.readlink())
                 if target.startswith("socket:["):
-                    yield target[8:-1]
-
-
-def _listening() -> Iterator[tuple[Address, int, str]]:
-    for name in ("tcp", "tcp6"):
-        with contextlib.suppress(FileNotFoundError):
-            lines = Path(f"/proc/thread-self/net/{name}").read_text().splitlines()[1:]
-            for line in lines:
-                fields = line.split()
-                if fields[3] == _LISTEN:
-                    where, _, port = fields[1].partition(":")
-                    yield _address(where), int(port, 16), fields[9]
-
-
-def _address(text: str) -> Address:
-    """The kernel prints each 32-bit word in host byte order."""
-    words = [text[at : at + 8] for at in range(0, len(text), 8)]
-    raw = b"".join(int(word, 16).to_bytes(4, "little") for word in words)
-    return IPv4Address(raw) if len(raw) == 4 else IPv6Address(raw)
+                    yield int(target[8:-1])

@@ -1,0 +1,106 @@
+"""Connections that are on a road which policy no longer gives them.
+
+A connection takes its road when it is made. One that goes straight from client to server while a
+new policy set wants its requests decided, or the connection refused, is reset; the client's next
+one takes the right road. Connections through the proxy need nothing: each of their requests is
+decided by the current set.
+"""
+
+from __future__ import annotations
+
+from l7proxy.datapath import connections, netns
+from l7proxy.datapath.addresses import packed, stays_inside
+from l7proxy.datapath.names import FLAG_LOCAL, IDENTITY_HOST, IDENTITY_WORLD
+from l7proxy.datapath.slots import Namespace
+from l7proxy.datapath.store import Store
+from l7proxy.datapath.tables import Entries, Identity
+from l7proxy.policy.verdict import Road
+from l7proxy.proxy.ports import Endpoint
+from l7proxy.workloads.model import Address
+
+
+class Judge:
+    """Says which open connections have to go, by the entries that are in force."""
+
+    def __init__(self, store: Store, entries: Entries) -> None:
+        self._flows = store.table("flows")
+        self._upstreams = store.table("upstreams")
+        self._listeners = store.table("listeners")
+        self._roads = entries.roads
+        self._classes = entries.port_classes
+        self._exact: dict[Address, Identity] = {}
+        self._wide: list[Identity] = []
+        for each in entries.identities:
+            if each.network.num_addresses == 1:
+                self._exact[each.network.network_address] = each
+            else:
+                self._wide.append(each)
+        self._wide.sort(key=lambda each: -each.network.prefixlen)
+
+    def reset_stale(self, namespace: Namespace, proxy_inodes: set[int]) -> int:
+        """Resets what is stale in one covered namespace; how many. Raises OSError."""
+        with netns.entered(namespace.descriptor):
+            found = list(connections.sockets())
+            ports = {each.local.port for each in found if each.state == connections.LISTEN}
+            victims = [
+                each
+                for each in found
+                if each.state != connections.LISTEN
+                and each.inode not in proxy_inodes
+                and self._is_stale(namespace, each, each.local.port in ports)
+            ]
+            return connections.reset(victims) if victims else 0
+
+    def _is_stale(
+        self, namespace: Namespace, each: connections.OpenSocket, is_server: bool
+    ) -> bool:
+        client, server = (each.remote, each.local) if is_server else (each.local, each.remote)
+        inside = stays_inside(client.address, server.address)
+        if not is_server and (inside or self._is_local(server.address)):
+            return False  # judged at the server's end
+        flow: dict[str, int | bytes] = {
+            "client": packed(client.address),
+            "server": packed(server.address),
+            "client_port": client.port,
+            "server_port": server.port,
+            "netns": namespace.cookie,
+        }
+        if self._upstreams.number(flow) is not None:
+            return False
+        if not inside:
+            flow["netns"] = 0
+        recorded = self._flows.number(flow)
+        resident = namespace.identity or IDENTITY_HOST
+        if is_server:
+            target = namespace.identity or self._listener(server, namespace.cookie)
+            source = recorded or (resident if inside else self._number(client.address))
+        else:
+            source, target = recorded or resident, self._number(server.address)
+        return source != target and self._road(source, target, server.port) is not Road.SPLICE
+
+    def _listener(self, where: Endpoint, cookie: int) -> int:
+        key: dict[str, int | bytes] = {
+            "address": packed(where.address),
+            "netns": cookie,
+            "port": where.port,
+        }
+        found = self._listeners.get(key) or self._listeners.get({**key, "address": bytes(16)})
+        return int(found["identity"]) if found else IDENTITY_HOST
+
+    def _identity(self, address: Address) -> Identity | None:
+        """The longest prefix, as the kernel finds it."""
+        exact = self._exact.get(address)
+        return exact or next((each for each in self._wide if address in each.network), None)
+
+    def _number(self, address: Address) -> int:
+        found = self._identity(address)
+        return found.number if found else IDENTITY_WORLD
+
+    def _is_local(self, address: Address) -> bool:
+        found = self._identity(address)
+        return found is not None and bool(found.flags & FLAG_LOCAL)
+
+    def _road(self, client: int, server: int, port: int) -> Road:
+        bits = ((first, 1 << (16 - length), number) for first, length, number in self._classes)
+        port_class = next((n for first, size, n in bits if first <= port < first + size), 0)
+        return self._roads.get((client, server, port_class), Road.SPLICE)
