@@ -12,6 +12,7 @@ import os
 import pickle
 import socket
 import struct
+from array import array
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from l7proxy.workloads.model import Workload
 
 _HEADER = struct.Struct("!IB")
 _READ_BYTES = 65536
-_DESCRIPTORS_PER_READ = 64
+_ANCILLARY_BYTES = socket.CMSG_SPACE(64 * array("i").itemsize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +187,19 @@ class Channel:
 
     def _readable(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._sock, _READ_BYTES, _DESCRIPTORS_PER_READ, socket.MSG_CMSG_CLOEXEC
+            # Not recv_fds: it loses the flag, and children would inherit the descriptors.
+            data, ancillary, _, _ = self._sock.recvmsg(
+                _READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return
         except OSError:
-            data, descriptors = b"", []
-        self._descriptors.extend(descriptors)
+            data, ancillary = b"", []
+        for _, kind, block in ancillary:
+            if kind == socket.SCM_RIGHTS:
+                descriptors = array("i")
+                descriptors.frombytes(block[: len(block) - len(block) % descriptors.itemsize])
+                self._descriptors.extend(descriptors)
         if not data:
             self._lost()
             return

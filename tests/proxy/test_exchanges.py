@@ -135,7 +135,8 @@ def test_trailers_pass_in_both_directions(tmp_path: Path) -> None:
         await peer.head()
         assert await peer.chunked() == (b"abcdef", b"X-Sum: 7\r\n")
         await peer.send(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwxyz\r\n0\r\nX-End: 9\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"4\r\nwxyz\r\n0\r\nX-End: 9\r\n\r\n",
         )
 
     async def test() -> None:
