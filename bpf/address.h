@@ -45,6 +45,12 @@ static inline int is_loopback(const u32 *address)
            address[3] == bpf_htonl(1);
 }
 
+static inline int is_any(const u32 *address)
+{
+    return address[0] == 0 && address[1] == 0 && address[3] == 0 &&
+           (address[2] == 0 || address[2] == V4_MAPPED);
+}
+
 static inline int same_address(const u32 *a, const u32 *b)
 {
     return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];

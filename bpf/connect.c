@@ -12,24 +12,33 @@
 #define CONNECT_ALLOW 1
 #define CONNECT_EPERM 0
 
-/* 0: leave the destination as it is; a port: go to the proxy there; -1: refuse. */
-static inline int connect_road(struct bpf_sock_addr *ctx, struct flow *flow)
+/* 0: leave the destination as it is; a port: go to the proxy there; -1: refuse.
+ * What is found out about the connection is left in the socket's storage for connection.c. */
+static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, struct flow *flow)
 {
     struct state *now = state_now();
     u64 cookie = flow->netns;
     struct namespace *here = namespace_of(cookie);
     u32 client, server = IDENTITY_WORLD, road;
+    struct conn empty = {};
+    struct conn *conn;
     int local = 0;
 
     if (!now || !now->epoch)
         return 0;
-    if (upstreams.lookup(flow))
-        return 0; /* the proxy's own */
+    conn = conns.sk_storage_get(sk, &empty, BPF_SK_STORAGE_GET_F_CREATE);
+    if (!conn) {
+        count(COUNTER_STORAGE_FAILED);
+        return -1;
+    }
+    conn->peer.client_port = 0; /* a socket may be connected again */
+    conn->origin_port = 0;
     client = identity_of_task(now, cookie, here);
-    if (!client)
-        return 0;
-    if (is_loopback(flow->server)) {
-        local = 1;
+    if (flow->client_port && upstreams.lookup(flow)) /* only a bound socket can be the proxy's */
+        client = IDENTITY_PROXY;
+    conn->client = client;
+    if (is_loopback(flow->server) || is_any(flow->server)) {
+        local = 1; /* connecting to any address reaches loopback */
         server = here ? identity_of_listener(here, flow->server, flow->server_port) : client;
     } else {
         struct identity *found = identity_at(now->epoch, flow->server);
@@ -44,6 +53,9 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct flow *flow)
             }
         }
     }
+    conn->local = local;
+    if (!client || client == IDENTITY_PROXY)
+        return 0; /* unknown: judged by address at the server's end */
     road = road_of(now->epoch, client, server, flow->server_port);
     if (road == ROAD_REFUSED) {
         count(COUNTER_CONNECT_REFUSED);
@@ -55,37 +67,11 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct flow *flow)
         count(COUNTER_EGRESS_UNSTEERABLE);
         return -1;
     }
-    return here->proxy_port;
-}
-
-/* Remembers where a steered connection was going; 0 if that is not possible. */
-static inline int remember_origin(struct bpf_sock_addr *ctx, struct flow *flow)
-{
-    struct conn empty = {};
-    struct bpf_sock *sk = ctx->sk;
-    struct conn *conn;
-
-    if (!sk)
-        return 0;
-    conn = conns.sk_storage_get(sk, &empty, BPF_SK_STORAGE_GET_F_CREATE);
-    if (!conn)
-        return 0;
     conn->origin_port = flow->server_port;
     __builtin_memcpy(conn->origin, flow->server, sizeof(conn->origin));
-    return 1;
-}
-
-/* A socket connected anew must not carry the destination of its earlier life. */
-static inline void forget_origin(struct bpf_sock_addr *ctx)
-{
-    struct bpf_sock *sk = ctx->sk;
-    struct conn *conn;
-
-    if (!sk)
-        return;
-    conn = conns.sk_storage_get(sk, 0, 0);
-    if (conn)
-        conn->origin_port = 0;
+    conn->local = 1;
+    count(COUNTER_EGRESS_STEERED);
+    return here->proxy_port;
 }
 
 int on_connect4(struct bpf_sock_addr *ctx)
@@ -100,20 +86,13 @@ int on_connect4(struct bpf_sock_addr *ctx)
     from_ip4(flow.server, ctx->user_ip4);
     flow.client_port = sk->src_port;
     flow.server_port = bpf_ntohs(ctx->user_port);
-    port = connect_road(ctx, &flow);
+    port = connect_road(ctx, sk, &flow);
     if (port < 0)
         return CONNECT_EPERM;
-    if (!port) {
-        forget_origin(ctx);
+    if (!port)
         return CONNECT_ALLOW;
-    }
-    if (!remember_origin(ctx, &flow)) {
-        count(COUNTER_EGRESS_UNSTEERABLE);
-        return CONNECT_EPERM;
-    }
     ctx->user_ip4 = V4_LOOPBACK;
     ctx->user_port = bpf_htons(port);
-    count(COUNTER_EGRESS_STEERED);
     return CONNECT_ALLOW;
 }
 
@@ -135,17 +114,11 @@ int on_connect6(struct bpf_sock_addr *ctx)
     flow.server[3] = ctx->user_ip6[3];
     flow.client_port = sk->src_port;
     flow.server_port = bpf_ntohs(ctx->user_port);
-    port = connect_road(ctx, &flow);
+    port = connect_road(ctx, sk, &flow);
     if (port < 0)
         return CONNECT_EPERM;
-    if (!port) {
-        forget_origin(ctx);
+    if (!port)
         return CONNECT_ALLOW;
-    }
-    if (!remember_origin(ctx, &flow)) {
-        count(COUNTER_EGRESS_UNSTEERABLE);
-        return CONNECT_EPERM;
-    }
     if (is_ip4(flow.server)) {
         ctx->user_ip6[3] = V4_LOOPBACK; /* stays in the mapped form */
     } else {
@@ -155,6 +128,5 @@ int on_connect6(struct bpf_sock_addr *ctx)
         ctx->user_ip6[3] = bpf_htonl(1);
     }
     ctx->user_port = bpf_htons(port);
-    count(COUNTER_EGRESS_STEERED);
     return CONNECT_ALLOW;
 }

@@ -19,16 +19,6 @@ static inline void flow_of_client(struct bpf_sock_ops *ctx, struct flow *flow, u
     flow->netns = stays_inside(flow->client, flow->server) ? cookie : 0;
 }
 
-static inline int is_local(struct state *now, u32 *here, u32 *there)
-{
-    struct identity *found;
-
-    if (stays_inside(here, there))
-        return 1;
-    found = identity_at(now->epoch, there);
-    return found && (found->flags & FLAG_LOCAL);
-}
-
 static inline int wants_no_splice(u64 cookie)
 {
     struct namespace *here = namespace_of(cookie);
@@ -36,27 +26,24 @@ static inline int wants_no_splice(u64 cookie)
     return here && (here->flags & FLAG_NO_SPLICE);
 }
 
-/* Process context, the final addresses are known, the SYN has not left. */
+/* The final addresses are known and the SYN has not left. connect.c has filled the storage. */
 static inline void connecting(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
-    struct state *now = state_now();
     u64 cookie = bpf_get_netns_cookie(ctx);
+    struct conn *conn = conns.sk_storage_get(sk, 0, 0);
     struct flow flow = {};
-    struct conn *conn;
     u32 client;
 
-    if (!now || !now->epoch)
+    if (!conn)
         return;
-    conn = conns.sk_storage_get(sk, 0, 0);
-    if (conn)
-        conn->peer.client_port = 0;
     flow_of_client(ctx, &flow, cookie);
-    if (!is_local(now, flow.client, flow.server))
+    if (stays_inside(flow.client, flow.server))
+        conn->local = 1;
+    client = conn->client;
+    if (!conn->local || !client)
         return;
-    client = identity_of_task(now, cookie, namespace_of(cookie));
-    if (client) /* for the proxy's own connections too: nobody reads it */
-        flows.update(&flow, &client);
-    if (conn && conn->origin_port) {
+    flows.update(&flow, &client);
+    if (conn->origin_port) {
         struct endpoint origin = {.port = conn->origin_port};
         origin.address[0] = conn->origin[0];
         origin.address[1] = conn->origin[1];
@@ -91,17 +78,14 @@ static inline struct conn *enrol(struct bpf_sock_ops *ctx, struct bpf_sock *sk, 
 
 static inline void client_established(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
-    struct state *now = state_now();
-    u64 cookie = bpf_get_netns_cookie(ctx);
+    struct conn *conn = conns.sk_storage_get(sk, 0, 0);
     struct half_sockets both = {.client = (u64)sk};
     struct half own = {};
     u32 remote[4];
 
-    if (!now || !now->credit)
+    if (!conn || !conn->local || wants_no_splice(bpf_get_netns_cookie(ctx)))
         return;
     addresses_of(ctx, own.client, remote);
-    if (!is_local(now, own.client, remote) || wants_no_splice(cookie))
-        return;
     own.client_seq = ctx->snd_nxt;
     own.server_seq = ctx->rcv_nxt;
     own.client_port = ctx->local_port;
@@ -115,14 +99,11 @@ static inline void client_established(struct bpf_sock_ops *ctx, struct bpf_sock 
 
 static inline void server_established(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
-    struct state *now = state_now();
     struct half_sockets *both;
     struct half own = {};
     struct conn *conn;
     u32 local[4];
 
-    if (!now || !now->credit)
-        return;
     addresses_of(ctx, local, own.client);
     own.client_seq = ctx->rcv_nxt;
     own.server_seq = ctx->snd_nxt;
@@ -155,8 +136,8 @@ static inline void listening(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     if (!fresh.identity)
         return;
     addresses_of(ctx, key.address, remote);
-    if (is_ip4(key.address) && !key.address[3])
-        key.address[2] = 0; /* any address, of both families */
+    if (is_any(key.address))
+        key.address[2] = 0; /* of both families */
     conn = conns.sk_storage_get(sk, &empty, BPF_SK_STORAGE_GET_F_CREATE);
     if (!conn)
         return;
@@ -183,7 +164,7 @@ static inline void closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
         if (!conn || !conn->listening)
             return;
         addresses_of(ctx, key.address, remote);
-        if (is_ip4(key.address) && !key.address[3])
+        if (is_any(key.address))
             key.address[2] = 0;
         found = listeners.lookup(&key);
         if (!found)
@@ -194,9 +175,12 @@ static inline void closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
             listeners.delete(&key);
         return;
     }
+    if (!conn || !conn->client)
+        return;
     flow_of_client(ctx, &flow, cookie);
     flows.delete(&flow);
-    origins.delete(&flow);
+    if (conn->origin_port)
+        origins.delete(&flow);
 }
 
 int on_sock_ops(struct bpf_sock_ops *ctx)

@@ -31,14 +31,13 @@ static inline int to_proxy(struct bpf_sk_lookup *ctx, struct state *now, u32 slo
     return SK_PASS;
 }
 
-static inline u32 identity_of_client(struct state *now, struct namespace *here, struct flow *flow)
+/* Of a client whose connect() no program saw: it is not covered, or on another node. */
+static inline u32 identity_of_stranger(struct state *now, struct namespace *here,
+                                       struct flow *flow, int inside)
 {
-    u32 *recorded = flows.lookup(flow);
     struct identity *found;
 
-    if (recorded)
-        return *recorded;
-    if (stays_inside(flow->client, flow->server))
+    if (inside)
         return here->identity ? here->identity : IDENTITY_HOST;
     found = identity_at(now->epoch, flow->client);
     return found ? found->id : IDENTITY_WORLD;
@@ -49,7 +48,8 @@ int on_sk_lookup(struct bpf_sk_lookup *ctx)
     struct flow flow = {};
     struct state *now;
     struct namespace *here;
-    u32 client, server, road, slot;
+    u32 client, server, road, slot, *recorded;
+    int inside;
     u64 slot_constant;
 
     if (ctx->protocol != IPPROTO_TCP)
@@ -67,21 +67,33 @@ int on_sk_lookup(struct bpf_sk_lookup *ctx)
     flow.client_port = bpf_ntohs(ctx->remote_port);
     flow.server_port = ctx->local_port;
     flow.netns = here->cookie;
-    if (upstreams.lookup(&flow)) {
+    client = 0;
+    inside = stays_inside(flow.client, flow.server);
+    if (!inside)
+        flow.netns = 0;
+    recorded = flows.lookup(&flow);
+    if (recorded)
+        client = *recorded;
+    if (!client) {
+        flow.netns = here->cookie;
+        if (upstreams.lookup(&flow))
+            client = IDENTITY_PROXY;
+    }
+    if (client == IDENTITY_PROXY) {
         count(COUNTER_UPSTREAM_ADMITTED);
         return SK_PASS;
     }
     if (flow.server_port == here->proxy_port && is_loopback(flow.server)) {
         /* The proxy's own port is open to steered egress only. */
+        flow.netns = here->cookie;
         if (origins.lookup(&flow))
             return to_proxy(ctx, now, slot);
         count(COUNTER_PROXY_PORT_REFUSED);
         return SK_DROP;
     }
-    if (!stays_inside(flow.client, flow.server))
-        flow.netns = 0;
     server = identity_of_listener(here, flow.server, flow.server_port);
-    client = identity_of_client(now, here, &flow);
+    if (!client)
+        client = identity_of_stranger(now, here, &flow, inside);
     road = road_of(now->epoch, client, server, flow.server_port);
     if (road == ROAD_REFUSED) {
         count(COUNTER_SERVER_REFUSED);

@@ -107,8 +107,10 @@ struct conn {
     struct half peer;     /* the other end's name; client_port 0: not short-circuited */
     u64 sock;             /* kernel addresses of this end and the other, as numbers: they are */
     u64 peer_sock;        /* only ever read through probe_read */
+    u32 client;           /* identity of the workload that connects, 0 until connect() */
     u32 on_tcp;           /* bytes go by TCP until both directions are drained */
-    u16 listening;
+    u8 listening;
+    u8 local;             /* both ends are on this node, as far as addresses tell */
     u16 origin_port;      /* original destination of a steered connection, port 0: not steered */
     u32 origin[4];
 };

@@ -68,6 +68,8 @@ def reset(victims: list[OpenSocket]) -> int:
     Raises OSError, EOPNOTSUPP on a kernel without CONFIG_INET_DIAG_DESTROY.
     """
     done = 0
+    if not victims:
+        return 0
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as diag:
         for number, each in enumerate(victims, 1):
             ports = struct.pack("!HH", each.local.port, each.remote.port)

@@ -134,11 +134,8 @@ class EbpfDatapath:
     def _reset_stale(self, entries: tables.Entries) -> None:
         """Connections made before, that policy now wants on another road. See ``stale``."""
         judge = Judge(self._store, entries)
-        workers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        held = {inode for pid in workers for inode in listening.socket_inodes(int(pid))}
         try:
-            for each in self._slots:
-                self._stale += judge.reset_stale(each, held)
+            self._stale += judge.reset_stale(list(self._slots), _sockets_of_children)
         except OSError as error:
             # The policy is in force for every new connection; what is lacking is said in status.
             self._reset_error = str(error)
@@ -300,6 +297,12 @@ def _namespaces_by_address() -> dict[Address, str]:
         finally:
             os.close(descriptor)
     return found
+
+
+def _sockets_of_children() -> set[int]:
+    """What the proxy holds: the workers are the agent's children."""
+    pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return {inode for pid in pids for inode in listening.socket_inodes(int(pid))}
 
 
 def _cgroup_mount(folder: Path) -> Path:

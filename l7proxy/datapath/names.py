@@ -9,6 +9,8 @@ from l7proxy.policy.verdict import Road
 IDENTITY_UNKNOWN = 0
 IDENTITY_HOST = 1
 IDENTITY_WORLD = 2
+IDENTITY_PROXY = 3
+"""The proxy's own upstream connections, which are never steered."""
 FIRST_FREE_IDENTITY = 256
 """Identities below are reserved."""
 
@@ -36,6 +38,7 @@ class Counter(Enum):
     CONNECT_REFUSED = "connect_refused", "connect() refused by L3/L4 policy (EPERM)"
     EGRESS_STEERED = "egress_steered", "connect() sent to the proxy for HTTP rules of egress"
     EGRESS_UNSTEERABLE = "egress_unsteerable", "connect() refused: it needs a proxy and has none"
+    STORAGE_FAILED = "storage_failed", "connect() refused: no memory for the socket's storage"
     SERVER_REFUSED = "server_refused", "incoming connection refused by L3/L4 policy (reset)"
     INGRESS_STEERED = "ingress_steered", "incoming connection handed to the proxy"
     UPSTREAM_ADMITTED = "upstream_admitted", "the proxy's own connection let through"
@@ -62,6 +65,7 @@ def c_constants() -> dict[str, int]:
     constants = {
         "IDENTITY_HOST": IDENTITY_HOST,
         "IDENTITY_WORLD": IDENTITY_WORLD,
+        "IDENTITY_PROXY": IDENTITY_PROXY,
         "FLAG_LOCAL": FLAG_LOCAL,
         "FLAG_NO_SPLICE": FLAG_NO_SPLICE,
         "MAX_WORKERS": MAX_WORKERS,

@@ -8,6 +8,9 @@ decided by the current set.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+
 from l7proxy.datapath import connections, netns
 from l7proxy.datapath.addresses import packed, stays_inside
 from l7proxy.datapath.names import FLAG_LOCAL, IDENTITY_HOST, IDENTITY_WORLD
@@ -17,6 +20,9 @@ from l7proxy.datapath.tables import Entries, Identity
 from l7proxy.policy.verdict import Road
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.workloads.model import Address
+
+_ACCEPT_SECONDS = 1.0
+_POLL_SECONDS = 0.02
 
 
 class Judge:
@@ -37,19 +43,42 @@ class Judge:
                 self._wide.append(each)
         self._wide.sort(key=lambda each: -each.network.prefixlen)
 
-    def reset_stale(self, namespace: Namespace, proxy_inodes: set[int]) -> int:
-        """Resets what is stale in one covered namespace; how many. Raises OSError."""
-        with netns.entered(namespace.descriptor):
-            found = list(connections.sockets())
-            ports = {each.local.port for each in found if each.state == connections.LISTEN}
-            victims = [
-                each
-                for each in found
-                if each.state != connections.LISTEN
-                and each.inode not in proxy_inodes
-                and self._is_stale(namespace, each, each.local.port in ports)
-            ]
-            return connections.reset(victims) if victims else 0
+    def reset_stale(self, namespaces: Sequence[Namespace], held: Callable[[], set[int]]) -> int:
+        """Resets what is stale in the covered namespaces; how many. Raises OSError.
+
+        ``held`` tells the sockets that the proxy has open now. A connection that nobody has
+        accepted yet may be in the proxy's queue or in a server's: it is looked at again until
+        somebody has it, and reset where nobody takes it within a second.
+        """
+        done = 0
+        deadline = time.monotonic() + _ACCEPT_SECONDS
+        waiting = list(namespaces)
+        while waiting:
+            proxy_inodes = held()
+            is_last = time.monotonic() >= deadline
+            undecided: list[Namespace] = []
+            for namespace in waiting:
+                with netns.entered(namespace.descriptor):
+                    stale = self._stale(namespace, proxy_inodes)
+                    queued = [each for each in stale if not each.inode]
+                    done += connections.reset([s for s in stale if s.inode or is_last])
+                if queued and not is_last:
+                    undecided.append(namespace)
+            waiting = undecided
+            if waiting:
+                time.sleep(_POLL_SECONDS)
+        return done
+
+    def _stale(self, namespace: Namespace, proxy_inodes: set[int]) -> list[connections.OpenSocket]:
+        found = list(connections.sockets())
+        ports = {each.local.port for each in found if each.state == connections.LISTEN}
+        return [
+            each
+            for each in found
+            if each.state != connections.LISTEN
+            and each.inode not in proxy_inodes
+            and self._is_stale(namespace, each, each.local.port in ports)
+        ]
 
     def _is_stale(
         self, namespace: Namespace, each: connections.OpenSocket, is_server: bool
