@@ -54,12 +54,11 @@ class Judge:
         deadline = time.monotonic() + _ACCEPT_SECONDS
         waiting = list(namespaces)
         while waiting:
-            proxy_inodes = held()
             is_last = time.monotonic() >= deadline
             undecided: list[Namespace] = []
             for namespace in waiting:
                 with netns.entered(namespace.descriptor):
-                    stale = self._stale(namespace, proxy_inodes)
+                    stale = self._stale(namespace, held)
                     queued = [each for each in stale if not each.inode]
                     done += connections.reset([s for s in stale if s.inode or is_last])
                 if queued and not is_last:
@@ -69,8 +68,11 @@ class Judge:
                 time.sleep(_POLL_SECONDS)
         return done
 
-    def _stale(self, namespace: Namespace, proxy_inodes: set[int]) -> list[connections.OpenSocket]:
+    def _stale(
+        self, namespace: Namespace, held: Callable[[], set[int]]
+    ) -> list[connections.OpenSocket]:
         found = list(connections.sockets())
+        proxy_inodes = held()  # after the listing: what was accepted in between is in it
         ports = {each.local.port for each in found if each.state == connections.LISTEN}
         return [
             each
