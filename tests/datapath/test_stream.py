@@ -1,0 +1,184 @@
+"""Bytes stay whole and in order while a connection moves between the short-circuit and TCP.
+
+Seen to fail: with ``drained()`` in bpf/redirect.c returning 1, so that a connection comes back
+from TCP while bytes are still under way there, every test here reports bytes out of place.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from l7proxy.demo.pods import Node, Pod
+from tests.datapath.covered import PATIENCE, Covered, accepted
+
+pytestmark = pytest.mark.needs_ebpf
+
+GIB = 1 << 30
+MIB = 1 << 20
+BLOCK = random.Random(7).randbytes(8 * MIB + 13)
+"""What every stream repeats: any two places less than a block apart differ."""
+WIDE = memoryview(BLOCK + BLOCK[: 2 * MIB])
+SIZES = (16, 1024, 65536, MIB)
+"""Upper ends of the ranges that sizes are drawn from, all equally often."""
+PAUSE = 0.005
+
+
+@pytest.fixture(scope="module")
+def covered(node: Node) -> Iterator[Covered]:
+    node.add_pod("a")
+    node.add_pod("b")
+    made = Covered(node)
+    made.start()
+    made.apply("")
+    yield made
+    made.end()
+
+
+class Stream:
+    """One direction of a connection: a writer of random sizes, a reader that stutters."""
+
+    def __init__(self, writer: socket.socket, reader: socket.socket, size: int, seed: int) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._size = size
+        self._seed = seed
+        self._read = 0
+        self._progress = threading.Condition()
+
+    def write(self) -> None:
+        """Now and then waits until all is read, so that a drained connection goes on."""
+        chance = random.Random(self._seed)
+        sent = 0
+        while sent < self._size:
+            size = min(chance.randint(1, chance.choice(SIZES)), self._size - sent)
+            at = sent % len(BLOCK)
+            self._writer.sendall(WIDE[at : at + size])
+            sent += size
+            if chance.random() < 0.02:
+                with self._progress:
+                    done = self._progress.wait_for(lambda: self._read == sent, PATIENCE)
+                assert done, f"{self._read} of {sent} bytes arrived"
+
+    def read(self) -> None:
+        """Compares as it reads; pauses at times so that the writer runs out of credit."""
+        chance = random.Random(self._seed + 1)
+        buffer = memoryview(bytearray(MIB))
+        while self._read < self._size:
+            size = self._reader.recv_into(buffer[: chance.randint(1, chance.choice(SIZES))])
+            at = self._read % len(BLOCK)
+            assert size, f"the stream ended after {self._read} bytes"
+            assert buffer[:size] == WIDE[at : at + size], f"wrong bytes after {self._read}"
+            with self._progress:
+                self._read += size
+                self._progress.notify_all()
+            if chance.random() < 0.01:
+                time.sleep(PAUSE)
+
+
+def connect(client: Pod, server: Pod, host: str) -> tuple[socket.socket, socket.socket]:
+    with server.listen(host, 0) as listener:
+        near = client.connect(host, listener.getsockname()[1])
+        near.settimeout(PATIENCE)
+        return near, accepted(listener)
+
+
+def run(*jobs: object) -> None:
+    """All at once; the first failure is raised when all have ended."""
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        for future in [pool.submit(job) for job in jobs]:  # type: ignore[arg-type]  # callables
+            future.result(600)
+
+
+def transfer(near: socket.socket, far: socket.socket, size: int) -> None:
+    """``size`` bytes each way, at the same time."""
+    with near, far:
+        there, back = Stream(near, far, size, 1), Stream(far, near, size, 2)
+        run(there.write, there.read, back.write, back.read)
+
+
+def assert_both_ways_of_delivery(risen: dict[str, int], total: int) -> None:
+    print(risen)
+    assert risen["paired"] == 1
+    assert risen["short_circuit_bytes"] > total // 20
+    assert risen["tcp_bytes"] > MIB
+    assert risen["out_of_credit"] > 1
+    assert risen["back_to_redirect"] > 1
+
+
+def test_a_gibibyte_each_way_arrives_in_order(covered: Covered) -> None:
+    a, b = covered.node.workloads
+    with covered.counted() as risen:
+        transfer(*connect(a, b, b.ip), GIB)
+    assert_both_ways_of_delivery(risen, 2 * GIB)
+
+
+def test_ip6_arrives_in_order(covered: Covered) -> None:
+    a, b = covered.node.workloads
+    with covered.counted() as risen:
+        transfer(*connect(a, b, b.ip6), 64 * MIB)
+    assert_both_ways_of_delivery(risen, 128 * MIB)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_loopback_arrives_in_order(covered: Covered, host: str) -> None:
+    pod, _ = covered.node.workloads
+    with covered.counted() as risen:
+        transfer(*connect(pod, pod, host), 64 * MIB)
+    assert_both_ways_of_delivery(risen, 128 * MIB)
+
+
+LOW = bytes(range(128))
+HIGH = bytes(range(128, 256))
+
+
+def test_two_senders_on_one_socket_each_stay_in_order(covered: Covered) -> None:
+    """Plain TCP may cut one thread's bytes anywhere to put another's between, but it keeps each
+    thread's in order: one writes bytes below 128, the other the rest."""
+    a, b = covered.node.workloads
+    size = 64 * MIB
+    own = {LOW: bytes(x & 127 for x in BLOCK), HIGH: bytes(x | 128 for x in BLOCK)}
+    seen = {LOW: 0, HIGH: 0}
+    progress = threading.Condition()
+
+    def write(mine: bytes, seed: int) -> None:
+        chance = random.Random(seed)
+        view = memoryview(own[mine] + own[mine][: 2 * MIB])
+        sent = 0
+        while sent < size:
+            amount = min(chance.randint(1, chance.choice(SIZES)), size - sent)
+            at = sent % len(BLOCK)
+            near.sendall(view[at : at + amount])
+            sent += amount
+            if chance.random() < 0.1:  # when both wait, the connection drains
+                with progress:
+                    assert progress.wait_for(lambda: seen[mine] == sent, PATIENCE)
+
+    def read() -> None:
+        chance = random.Random(5)
+        while sum(seen.values()) < 2 * size:
+            data = far.recv(chance.randint(1, chance.choice(SIZES)))
+            assert data, f"the stream ended after {seen.values()}"
+            for mine, others in ((LOW, HIGH), (HIGH, LOW)):
+                part = data.translate(None, others)
+                at = seen[mine] % len(BLOCK)
+                whole = own[mine][at : at + len(part)]
+                whole += own[mine][: len(part) - len(whole)]
+                assert part == whole, f"wrong bytes after {seen[mine]}"
+                with progress:
+                    seen[mine] += len(part)
+                    progress.notify_all()
+            if chance.random() < 0.01:
+                time.sleep(PAUSE)
+
+    with covered.counted() as risen:
+        near, far = connect(a, b, b.ip)
+        with near, far:
+            run(lambda: write(LOW, 3), lambda: write(HIGH, 4), read)
+    assert_both_ways_of_delivery(risen, 2 * size)
