@@ -16,8 +16,11 @@ from pathlib import Path
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.workloads.model import Address
 
-LISTEN = 10
+# enum in the kernel's net/tcp_states.h
+ESTABLISHED = 1
 TIME_WAIT = 6
+CLOSE_WAIT = 8
+LISTEN = 10
 _CLOSE = 7
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DESTROY = 21

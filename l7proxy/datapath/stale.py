@@ -21,6 +21,7 @@ from l7proxy.policy.verdict import Road
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.workloads.model import Address
 
+_ACCEPTABLE = (connections.ESTABLISHED, connections.CLOSE_WAIT)
 _ACCEPT_SECONDS = 1.0
 _POLL_SECONDS = 0.02
 
@@ -78,6 +79,7 @@ class Judge:
             each
             for each in found
             if each.state != connections.LISTEN
+            and (each.inode or each.state in _ACCEPTABLE)  # else closed, and only sending on
             and each.inode not in proxy_inodes
             and self._is_stale(namespace, each, each.local.port in ports)
         ]
