@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 from pathlib import Path
 
 RUN = Path("/run/netns")
+LINK_LOCAL = IPv6Network("fe80::/64")
 
 
 class NamespaceError(Exception):
@@ -90,13 +91,16 @@ def forward(name: str) -> None:
 
 
 def _configure(link: Link) -> list[str]:
-    # No link-local address and no duplicate address detection: an address works at once.
+    # No duplicate address detection, so that an address works at once. The link-local address,
+    # which a router needs to look for its neighbours, is therefore given by hand.
     commands = [f"link set {link.name} addrgenmode none"]
     if link.bridge:
         commands.append(f"link set {link.name} master {link.bridge}")
     if link.v4:
         commands.append(f"addr add {link.v4} dev {link.name}")
     if link.v6:
+        local = LINK_LOCAL[int(link.v6.ip) & 0xFFFF]
+        commands.append(f"addr add {local}/64 dev {link.name} nodad")
         commands.append(f"addr add {link.v6} dev {link.name} nodad")
     commands.append(f"link set {link.name} up")
     return commands

@@ -15,7 +15,7 @@ from rich.table import Table
 from l7proxy.demo.play import Played
 from l7proxy.demo.stages import Progress, Stage
 
-PLAIN_WIDTH = 140
+PLAIN_WIDTH = 160
 
 
 def console() -> Console:

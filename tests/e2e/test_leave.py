@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.needs_ebpf, pytest.mark.needs_command("nginx")]
 def traces(stage: Stage) -> list[str]:
     """Every pin and every attachment of the stage's agent."""
     bpffs, cgroup = stage.agent.folder("bpffs"), stage.agent.folder("cgroup")
-    found = [str(path) for path in bpffs.parent.rglob("*")]
+    found = [str(path) for path in (bpffs, *bpffs.rglob("*")) if path.exists()]
     found += [f"{folder}: {types}" for folder, types in attached.to_cgroups(cgroup).items()]
     spaces = {pod.netns for pod in stage.pods.values()} | {stage.watcher.netns}
     for netns in spaces:

@@ -28,8 +28,6 @@ spec:
     toPorts: [{ports: [{port: "8080"}], rules: {http: [{method: GET, path: "/read(/.*)?"}]}}]
   - fromEntities: [world]
     toPorts: [{ports: [{port: "8080"}], rules: {http: [{method: GET, path: /public}]}}]
-  - fromEndpoints: [{matchExpressions: [{key: tier, operator: In, values: [api]}]}]
-    toPorts: [{ports: [{port: "8080"}], rules: {http: [{method: GET, path: /self}]}}]
 ---
 apiVersion: l7proxy.io/v1alpha1
 kind: L7Policy
@@ -126,19 +124,21 @@ def test_another_machine_is_reset_where_no_rule_lets_it_in(town: Town, family: i
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_services_of_the_node_are_told_apart_on_loopback(town: Town, address: str) -> None:
     assert town.node_reader.http("GET", address, PORT, "/read").status == 200
-    assert town.node_reader.http("GET", address, PORT, "/self").status == 403
-    assert town.node_api.http("GET", address, PORT, "/self").status == 200
+    assert town.node_reader.http("GET", address, PORT, "/public").status == 403
+    assert town.node_api.http("GET", address, PORT, "/private").header("X-Server") == "node-api"
     refused = town.node_stranger.http("GET", address, PORT, "/read")
     assert (refused.stage, refused.error) == ("connect", "EPERM")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_loopback_of_a_pod_is_its_own(town: Town, address: str) -> None:
-    """The pod and the node both listen on this address and port: neither is taken for the other."""
-    answer = town.pod_api.http("GET", address, PORT, "/self")
+    """The pod and the node both listen on this address and port: neither is taken for the other.
+
+    A workload may always talk to itself: what stays inside a pod is not policed.
+    """
+    answer = town.pod_api.http("GET", address, PORT, "/private")
     assert (answer.status, answer.header("X-Server")) == (200, "pod-api")
-    assert town.pod_api.http("GET", address, PORT, "/read").status == 403
-    assert town.pod_reader.http("GET", address, PORT, "/self").error == "ECONNREFUSED"
+    assert town.pod_reader.http("GET", address, PORT, "/read").error == "ECONNREFUSED"
 
 
 @pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
@@ -180,5 +180,5 @@ def test_what_was_refused_never_reached_a_server(town: Town) -> None:
         log = (town.node.directory / server / "access.log").read_text()
         assert "/read/last" in log
         targets = {line.split()[2] for line in log.splitlines()}
-        assert targets <= {"/read", "/read/1", "/read/last", "/public", "/self"}
+        assert targets <= {"/read", "/read/1", "/read/last", "/public", "/private"}
     assert (town.node.directory / "vault" / "access.log").read_text() == ""
