@@ -34,6 +34,8 @@ def run(config: Config) -> int:
     Raises AgentError, one line for the user, if it cannot start.
     """
     state = StateDir(config.state)
+    # Until there is something to reload, a reload has nothing to say.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         tally.clear(state.metrics)
         return asyncio.run(_run(config, state, Report()))

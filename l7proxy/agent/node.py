@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -140,6 +141,8 @@ class Node:
 
     def listener_addresses(self) -> list[str]:
         """Where workers accept, each address once."""
+        if self._closed:
+            return []
         names = (listener.sock.getsockname() for listener in self.pool.listeners)
         return list(dict.fromkeys(str(endpoint(name)) for name in names))
 
@@ -213,4 +216,5 @@ class Node:
     def _worker_died(self, slot: int) -> None:
         """What it counted stays; what it was in the middle of is over."""
         path = tally.slot_path(self._state.metrics, slot)
-        tally.save(tally.resume(path), path)
+        with contextlib.suppress(OSError):
+            tally.save(tally.resume(path), path)

@@ -60,7 +60,6 @@ class Pool:
         self._keepers: list[asyncio.Task[None]] = []
         self._snapshot: Snapshot | None = None
         self._listeners: Sequence[Listener] = ()
-        self._stopping = False
 
     @property
     def restarts(self) -> int:
@@ -112,7 +111,9 @@ class Pool:
 
     async def stop(self, seconds: float) -> int:
         """Drain for at most ``seconds``, then kill; the number of connections cut short."""
-        self._stopping = True
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
         workers = [slot.worker for slot in self._slots if slot.worker is not None]
         for worker in workers:
             worker.drain()
@@ -124,9 +125,6 @@ class Pool:
             for worker in workers:
                 worker.kill()
             await asyncio.wait(waits)
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
         return sum(worker.aborted for worker in workers)
 
     def kill(self) -> None:
@@ -142,8 +140,6 @@ class Pool:
             began = time.monotonic()
             if slot.worker is not None:
                 code = await slot.worker.wait()
-                if self._stopping:
-                    return
                 self._report.error(f"worker {slot.number} {_ending(code)}: restarting it")
                 self._died(slot.number)
             if time.monotonic() - began > _STABLE_SECONDS:
@@ -153,7 +149,8 @@ class Pool:
             slot.restarts += 1
             try:
                 await self._fill(slot)
-            except (WorkerDied, OSError, TimeoutError) as error:
+            except Exception as error:
+                # Whatever it was: a slot that is given up would serve nobody ever again.
                 self._report.error(f"worker {slot.number} does not start: {_reason(error)}")
 
     async def _fill(self, slot: _Slot) -> None:
@@ -207,4 +204,4 @@ def _reason(error: BaseException) -> str:
         return "it ended at once; see the lines above"
     if isinstance(error, TimeoutError):
         return "it did not get ready in time"
-    return str(error)
+    return f"{type(error).__name__}: {error}"

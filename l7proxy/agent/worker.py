@@ -42,7 +42,7 @@ class Worker:
         self.aborted = 0
         self._say = say
         self._answers: dict[Hashable, asyncio.Future[None]] = {}
-        self._keys: set[str] = set()
+        self._sockets: dict[str, socket.socket] = {}
         self._ready = self._draining = False
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
@@ -86,16 +86,16 @@ class Worker:
 
     async def listen(self, listener: Listener) -> None:
         """Hand a listening socket over and wait until it accepts. Raises WorkerDied."""
-        if listener.key not in self._keys:
-            self._keys.add(listener.key)
+        if self._sockets.get(listener.key) is not listener.sock:
+            self._sockets[listener.key] = listener.sock
             self._send(Listen(listener.key, listener.spec), [listener.sock.fileno()])
             await self._answer(("listening", listener.key))
 
     def unlisten_except(self, keys: set[str]) -> None:
         """Take every listening socket back that is not of ``keys``."""
-        for key in self._keys - keys:
+        for key in self._sockets.keys() - keys:
+            del self._sockets[key]
             self._send(Unlisten(key))
-        self._keys &= keys
 
     def drain(self) -> None:
         """Ask it to finish what it does and exit; one that is not ready has nothing to finish."""
@@ -113,10 +113,9 @@ class Worker:
     async def wait(self) -> int:
         """Wait until the process has ended; its exit code, negative for a signal."""
         assert self._process is not None
-        try:
-            return await self._process.wait()
-        finally:
-            self._close()
+        code = await self._process.wait()
+        self._close()
+        return code
 
     def _send(self, message: Message, descriptors: list[int] | None = None) -> None:
         if self._channel is not None:
@@ -141,7 +140,7 @@ class Worker:
                 self._resolve(("applied", revision))
             case Listening(key, error):
                 if error is not None:
-                    self._keys.discard(key)
+                    self._sockets.pop(key, None)
                     self._say(f"listener {key}: {error}")
                 self._resolve(("listening", key))
             case Fault(text):
