@@ -24,6 +24,8 @@ EXIT_SERVED = 0
 EXIT_REFUSED_L7 = 22
 EXIT_REFUSED_L4 = 28
 
+_WEIGHT = {"path": 3, "method": 2, "host": 1, "client": 2, "server": 2, "port": 1}
+
 
 @dataclass(frozen=True, slots=True)
 class Miss:
@@ -39,7 +41,11 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """The rule with the fewest conditions that did not hold, the first of several."""
+    """The rule with the fewest conditions that did not hold.
+
+    Of several, one that only misses a header is nearer than one with another host, method or,
+    farthest, path; of equals the first in order.
+    """
 
     policy: str
     rule: str
@@ -206,10 +212,11 @@ def _described(peer: Peer) -> str:
 
 
 def _fewest(best: Nearest | None, found: Sequence[Nearest]) -> Nearest | None:
-    for each in found:
-        if best is None or len(each.misses) < len(best.misses):
-            best = each
-    return best
+    return min((each for each in (best, *found) if each is not None), key=_distance, default=None)
+
+
+def _distance(near: Nearest) -> tuple[int, int]:
+    return len(near.misses), sum(_WEIGHT.get(miss.field, 0) for miss in near.misses)
 
 
 def _shown(value: bytes) -> str:

@@ -23,7 +23,8 @@ from l7proxy.workloads.model import Workload
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHODS = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
-_DOT_SEGMENT = re.compile(rb"/\.{1,2}(/|$)")
+# Percent-encoded bytes that normalising decodes (RFC 3986 section 2.3) or redirects away.
+_DECODED = re.compile(rb"%(2[DEF]|3[0-9]|4[1-9A-F]|5[0-9ACF]|6[1-9A-F]|7[0-9AE])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def _of_patterns(rule: HttpRule) -> Iterator[PolicyError]:
             yield _warning(
                 rule, f"{name} never matches: a path starts with /, unlike {_text(value)!r}"
             )
-        elif b"//" in path or b"#" in value or b"\\" in path or _DOT_SEGMENT.search(path):
+        elif b"//" in path or b"#" in value or b"\\" in path or _DECODED.search(path):
             yield _warning(
                 rule, f"{name} never matches: paths are normalised first, {_text(value)!r} is not"
             )

@@ -58,17 +58,18 @@ class Requirement:
     values: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        key = "namespace" if self.key == NAMESPACE_LABEL else self.key
         match self.operator:
             case Operator.IN if len(self.values) == 1:
-                return f"{self.key}={self.values[0]}"
+                return f"{key}={self.values[0]}"
             case Operator.IN:
-                return f"{self.key} in ({', '.join(self.values)})"
+                return f"{key} in ({', '.join(self.values)})"
             case Operator.NOT_IN:
-                return f"{self.key} not in ({', '.join(self.values)})"
+                return f"{key} not in ({', '.join(self.values)})"
             case Operator.EXISTS:
-                return self.key
+                return key
             case Operator.DOES_NOT_EXIST:
-                return f"!{self.key}"
+                return f"!{key}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,13 +43,14 @@ _ONLY_L7_POLICY = frozenset({"action", "datapath", "forward", "name"})
 
 
 def field_path(path: Path) -> str:
-    """``spec.ingress[0].toPorts``, as error messages write it."""
+    """``spec.ingress[0].toPorts``, as error messages write it: one line, whatever the keys hold."""
     text = ""
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
-        else:
-            text += f".{part}" if text else part
+            continue
+        name = part if part.isprintable() else repr(part)
+        text += f".{name}" if text else name
     return text
 
 

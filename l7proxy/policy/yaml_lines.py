@@ -32,7 +32,7 @@ _PREFIX = "tag:yaml.org,2002:"
 
 # YAML 1.2 core schema, as kubectl's reader understands it, minus forms nobody means in a policy.
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"[-+]?((\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)")
 _WORDS: dict[str, bool | None] = {"": None, "~": None}
 _WORDS |= dict.fromkeys(("null", "Null", "NULL"))
 for _true, _false in (("true", "false"), ("yes", "no"), ("on", "off")):
@@ -91,7 +91,9 @@ def load(text: bytes, *, max_depth: int, max_values: int) -> Iterator[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "not YAML"
-        raise YamlError(mark.line + 1 if mark else 1, f"not valid YAML: {problem}") from None
+        # An error at the end of the text is marked behind its last line.
+        line = min(mark.line + 1, len(decoded.splitlines()) or 1) if mark else 1
+        raise YamlError(line, f"not valid YAML: {problem}") from None
     except yaml.reader.ReaderError as error:
         line = decoded.count("\n", 0, max(0, error.position)) + 1
         raise YamlError(line, f"not valid YAML: {error.reason}") from None
