@@ -75,10 +75,17 @@ def claim(cgroup: Path) -> int:
 
     The lock tells a folder in use from one whose owner was killed, across PID namespaces.
     """
-    cgroup.mkdir()
-    descriptor = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
+    while True:
+        cgroup.mkdir()
+        try:
+            descriptor = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # A sweeper may have met the folder before it was locked, and removed it.
+        if cgroup.is_dir() and os.path.samestat(cgroup.stat(), os.fstat(descriptor)):
+            return descriptor
+        os.close(descriptor)
 
 
 def abandoned(prefix: str) -> Iterator[Path]:

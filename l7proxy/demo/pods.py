@@ -98,7 +98,7 @@ class Node:
 
     def __init__(self, label: str = "node") -> None:
         self.id = f"{PREFIX}{label}-{os.getpid()}-{secrets.token_hex(3)}"
-        self.netns = f"{self.id}-node"
+        self.netns = self.id
         self.directory = Path(tempfile.gettempdir()) / self.id
         self.state = self.directory / "state"
         self.bpffs = self.directory / "bpf"
@@ -233,7 +233,7 @@ class Node:
         self._set_up_outside()
 
     def _set_up_outside(self) -> None:
-        netns = f"{self.id}-outside"
+        netns = f"{self.id}.outside"
         self._namespace(netns)
         namespaces.join(
             self.netns,
@@ -290,7 +290,7 @@ def sweep() -> None:
             directory = Path(tempfile.gettempdir()) / folder.name
             _unmount(directory / "bpf")
             shutil.rmtree(directory, ignore_errors=True)
-            for path in namespaces.RUN.glob(f"{folder.name}-*"):
+            for path in namespaces.RUN.glob(f"{folder.name}*"):
                 namespaces.delete(path.name)
             cgroups.remove(folder)
 

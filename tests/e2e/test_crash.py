@@ -39,7 +39,7 @@ def kill_between(splice: Load, allowed: Load, refused: Load, stage: Stage) -> li
 
 
 def test_kill_under_load_and_start_again(stage: Stage) -> None:
-    """Seen to fail: with the sk_lookup program detached at the agent's death, /admin got 404."""
+    """Seen to fail: with everything unloaded at the agent's death, /admin was answered with 200."""
     frontend = stage.pods["frontend"]
     users, auth = stage.endpoints["users"], stage.endpoints["auth"]
     with (
@@ -76,6 +76,7 @@ def test_an_open_connection_to_the_proxy_is_reset(stage: Stage) -> None:
 
 
 def test_while_it_is_down_l4_rules_hold_and_new_pod_connections_pass(stage: Stage) -> None:
+    """Seen to fail: with everything unloaded at the agent's death, intruder was answered."""
     stage.agent.kill()
     assert get(stage.pods["intruder"], stage, "/users").error == "EPERM"
     assert get(stage.pods["frontend"], stage, "/users").error in GONE
