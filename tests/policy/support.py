@@ -11,7 +11,7 @@ import pytest
 
 from l7proxy.policy.decide import Decider, admit
 from l7proxy.policy.documents import PolicyErrors, load_text
-from l7proxy.policy.model import PolicySet
+from l7proxy.policy.model import PolicySet, TrafficRule
 from l7proxy.policy.verdict import Admission, Verdict
 from l7proxy.workloads.model import Peer, Workload, World
 
@@ -117,3 +117,9 @@ def refusal(*documents: str) -> list[str]:
     with pytest.raises(PolicyErrors) as caught:
         policies(*documents)
     return [str(error).removeprefix("test.yaml:") for error in caught.value.errors]
+
+
+def only_rule(text: str) -> TrafficRule:
+    """The single ingress rule of a single policy."""
+    (rule,) = policies(text).policies[0].specs[0].ingress.allow
+    return rule

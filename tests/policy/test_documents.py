@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
-from ipaddress import ip_address, ip_network
-from pathlib import Path
+from ipaddress import ip_network
 
 import pytest
 
-from l7proxy.limits import Limits
-from l7proxy.policy.documents import PolicyErrors, load_paths, load_text
+from l7proxy.policy.documents import load_paths
 from l7proxy.policy.model import (
-    Backend,
     Cidr,
     Entity,
-    HeaderRule,
-    Mismatch,
     Operator,
     PortRange,
     Protocol,
     Requirement,
-    RuleAction,
 )
-from tests.policy.support import http, policies, policy, refusal
-
-
-def only_rule(text: str):
-    """The single ingress rule of a single policy."""
-    (rule,) = policies(text).policies[0].specs[0].ingress.allow
-    return rule
-
-
-def http_rules(*rules: str):
-    return only_rule(policy(http(*rules))).ports[0].http
+from tests.policy.support import http, only_rule, policies, policy, refusal
 
 
 def test_a_file_holds_several_documents():
@@ -85,19 +68,6 @@ def test_a_document_without_spec_and_specs_is_refused():
 def test_ports_are_strings_or_numbers(port):
     rule = only_rule(policy(f"ingress: [{{toPorts: [{{ports: [{{port: {port}}}]}}]}}]"))
     assert rule.ports[0].ports == (PortRange(80, 80, Protocol.ANY),)
-
-
-def test_the_older_spelling_HTTP_is_understood():  # noqa: N802 - the spelling is the subject
-    text = policy(http("{method: GET}").replace("http:", "HTTP:"), kind="CiliumNetworkPolicy")
-    (rule,) = only_rule(text).ports[0].http
-    assert (rule.method, rule.label) == ("GET", "ingress[0].toPorts[0].HTTP[0]")
-
-
-def test_both_spellings_at_once_are_refused():
-    text = policy(http("{method: GET}") + "      HTTP: [{}]\n")
-    assert refusal(text) == [
-        "13: spec.ingress[0].toPorts[0].rules.HTTP: the list http is already given"
-    ]
 
 
 def test_selectors_have_labels_and_expressions():
@@ -205,94 +175,6 @@ def test_ports_have_an_end_and_a_protocol(spec, expected):
 def test_wrong_ports_are_refused(spec, message):
     (error,) = refusal(policy(f"ingress: [{{toPorts: [{{ports: [{spec}]}}]}}]"))
     assert error.startswith("6: spec.ingress[0].toPorts[0].ports[0]")
-    assert message in error
-
-
-def test_an_http_rule_has_conditions():
-    (rule,) = http_rules(
-        '{method: GET, path: "/a.*", host: "a[.]b", headers: ["X-Key: v w", X-Other],'
-        " headerMatches: [{name: X-Log, value: v, mismatch: LOG}, {name: X-There}]}"
-    )
-    assert (rule.method, rule.path, rule.host) == ("GET", "/a.*", "a[.]b")
-    assert rule.headers == (
-        HeaderRule(b"x-key", b"v w"),
-        HeaderRule(b"x-other"),
-        HeaderRule(b"x-log", b"v", Mismatch.LOG),
-        HeaderRule(b"x-there"),
-    )
-    assert rule.action is RuleAction.ALLOW
-
-
-def test_an_l7policy_rule_has_a_name_and_an_action():
-    block, fixed, chosen = http_rules(
-        "{path: /x, action: block, name: no-x}",
-        '{action: forward, forward: {address: "[fd00::4]:8080"}}',
-        "{action: forward, forward: {endpoints: {matchLabels: {app: auth}}, port: 8080}}",
-    )
-    assert (block.action, block.label) == (RuleAction.BLOCK, "no-x")
-    assert fixed.backend == Backend(8080, ip_address("fd00::4"))
-    assert fixed.label == "ingress[0].toPorts[0].http[1]"
-    assert (chosen.backend.port, str(chosen.backend.selector)) == (
-        8080,
-        "app=auth, namespace=default",
-    )
-
-
-@pytest.mark.parametrize("field", ["action: block", "forward: {}", "name: x"])
-def test_only_an_l7policy_has_actions(field):
-    (error,) = refusal(policy(http(f"{{{field}}}"), kind="CiliumNetworkPolicy"))
-    assert error.endswith("only kind L7Policy (l7proxy.io/v1alpha1) has this field")
-
-
-@pytest.mark.parametrize(
-    ("rule", "message"),
-    [
-        ('{method: "("}', "http[0].method: not a regular expression that RE2 accepts: missing )"),
-        (r'{path: "(?=x)"}', "http[0].path: not a regular expression that RE2 accepts"),
-        (r'{host: "(a)\\1"}', "http[0].host: not a regular expression that RE2 accepts"),
-        ('{path: ""}', "is empty: leave the field out to match every value"),
-        ("{method: NO}", "must be a string, not false: quote it"),
-        ('{headers: ["X Key: v"]}', "'X Key' is not a header name"),
-        ('{headers: ["X-Key:"]}', "write 'X-Key' to ask for presence"),
-        (r'{headers: ["X-Key: a\r\nX: b"]}', "a header value cannot hold control characters"),
-        (
-            "{headerMatches: [{name: X, value: v, mismatch: DROP}]}",
-            "unknown mismatch action 'DROP'",
-        ),
-        ("{headerMatches: [{name: X, mismatch: ADD}]}", "mismatch ADD needs a value to write"),
-        (
-            "{headerMatches: [{name: Content-Length, value: '1', mismatch: REPLACE}]}",
-            "a rule cannot change the header 'content-length'",
-        ),
-        (
-            "{headerMatches: [{name: X, secret: {name: s}}]}",
-            "headerMatches[0].secret: this field of Cilium's schema is not supported",
-        ),
-        ("{action: forward}", "action: forward and the field forward belong together"),
-        ('{forward: {address: "10.0.0.4:80"}}', "action: forward and the field forward belong"),
-        ("{action: forward, forward: {address: auth}}", "'auth' is not ADDRESS:PORT"),
-        ('{action: forward, forward: {address: "auth:80"}}', "'auth:80' is not ADDRESS:PORT"),
-        ('{action: forward, forward: {address: "fd00::4:80"}}', "is not ADDRESS:PORT"),
-        (
-            '{action: forward, forward: {address: "0.0.0.0:80"}}',
-            "is not the address of one backend",
-        ),
-        ("{action: forward, forward: {port: 80}}", "needs address, or endpoints and port"),
-        (
-            '{action: forward, forward: {address: "10.0.0.4:80", port: 80}}',
-            "write either address, or endpoints and port",
-        ),
-        ("{action: drop}", "must be one of 'allow', 'block' or 'forward'"),
-        (
-            "{action: block, headerMatches: [{name: X, value: v, mismatch: LOG}]}",
-            "mismatch has no meaning on a block rule",
-        ),
-        ("{methode: GET}", "http[0].methode: unknown field"),
-    ],
-)
-def test_wrong_http_rules_are_refused(rule, message):
-    (error,) = refusal(policy(http(rule)))
-    assert error.startswith("12: spec.ingress[0].toPorts[0].rules.http[0]")
     assert message in error
 
 
@@ -428,68 +310,3 @@ def test_labels_and_descriptions_and_a_servers_status_are_left_alone():
         kind="CiliumNetworkPolicy",
     )
     assert policies(text + "\nstatus: {conditions: []}\ndescription: older").policies
-
-
-def test_every_error_of_every_file_is_told(tmp_path):
-    (tmp_path / "a.yaml").write_text(policy("ingress: 1\negress: 2"))
-    (tmp_path / "b.yml").write_text("apiVersion: [")
-    (tmp_path / "c.json").write_text("{}")
-    with pytest.raises(PolicyErrors) as caught:
-        load_paths([tmp_path])
-    places = [(Path(error.file).name, error.line) for error in caught.value.errors]
-    assert places == [("a.yaml", 6), ("a.yaml", 7), ("b.yml", 1), ("c.json", 1)]
-    assert all("\n" not in str(error) for error in caught.value.errors)
-
-
-def test_a_directory_is_read_flat_and_without_hidden_files(tmp_path):
-    (tmp_path / "a.yaml").write_text(policy("ingress: [{}]", name="a"))
-    (tmp_path / ".hidden.yaml").write_text("not: [valid")
-    (tmp_path / "notes.txt").write_text("not: [valid")
-    (tmp_path / "deeper").mkdir()
-    (tmp_path / "deeper" / "b.yaml").write_text("not: [valid")
-    (tmp_path / "folder.yaml").mkdir()
-    assert [each.name for each in load_paths([tmp_path]).policies] == ["a"]
-
-
-def test_a_file_named_twice_is_read_once(tmp_path):
-    file = tmp_path / "a.yaml"
-    file.write_text(policy("ingress: [{}]"))
-    assert len(load_paths([tmp_path, file]).policies) == 1
-
-
-def test_a_missing_path_is_an_error(tmp_path):
-    with pytest.raises(PolicyErrors, match="gone: no such file or directory"):
-        load_paths([tmp_path / "gone"])
-
-
-def test_an_unreadable_file_is_an_error(tmp_path):
-    # A dangling link cannot be read by anyone, root included.
-    (tmp_path / "a.yaml").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(PolicyErrors, match=r"a\.yaml: no such file or directory"):
-        load_paths([tmp_path])
-
-
-def test_a_file_that_is_too_large_is_an_error(tmp_path):
-    (tmp_path / "a.yaml").write_text("#" * 101)
-    with pytest.raises(PolicyErrors, match="is larger than 100 bytes"):
-        load_paths([tmp_path], Limits(policy_file_bytes=100))
-
-
-def test_the_digest_names_the_meaning_not_the_text():
-    text = policy(http("{path: /a}"))
-    same = policies("# a comment\n\n" + text)
-    assert policies(text).digest == same.digest
-    assert policies(text).digest != policies(text.replace("/a", "/b")).digest
-
-
-def test_a_set_and_its_errors_survive_pickling():
-    loaded = policies(policy(http("{path: /a}")))
-    assert pickle.loads(pickle.dumps(loaded)) == loaded
-    with pytest.raises(PolicyErrors) as caught:
-        load_text("a: 1", "x.yaml")
-    assert pickle.loads(pickle.dumps(caught.value)).errors == caught.value.errors
-
-
-def test_a_rule_knows_its_place():
-    (rule,) = http_rules("{path: /a}")
-    assert str(rule.source) == "test.yaml:12"
