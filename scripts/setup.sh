@@ -15,8 +15,10 @@ say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 # bcc's Python bindings exist only for the distribution's own interpreter.
-python=/usr/bin/python3
-[ -x "$python" ] || python=$(command -v python3 || true)
+find_python() {
+    python=/usr/bin/python3
+    [ -x "$python" ] || python=$(command -v python3 || echo python3)
+}
 
 # One "package:what is without it" line for each missing package.
 missing_packages() {
@@ -88,6 +90,7 @@ packages() {
     else
         # shellcheck disable=SC2086  # a list of names
         install_packages $names
+        find_python
         lines=$(missing_packages)
         [ -n "$lines" ] || return 0
         say "could not install all packages; run: apt-get install $(names_of "$lines")"
@@ -132,13 +135,14 @@ environment() {
     fingerprint >"$stamp"
 }
 
-[ -n "$python" ] || fail "no python3 found: install Python 3.11 or newer"
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "$python is older than Python 3.11"
 # One set-up at a time in one checkout; the lock is the folder itself.
 if command -v flock >/dev/null; then
     exec 9<scripts
     flock 9
 fi
+find_python
 packages
+find_python
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    fail "Python 3.11 or newer is needed, and $python is not that"
 environment
