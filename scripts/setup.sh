@@ -74,7 +74,7 @@ install_packages() {
     trap - EXIT INT TERM
     # Only started by hand, by the demo and the tests; never at boot.
     case " $* " in
-        *" nginx-light "*) systemctl disable --quiet nginx.service 2>/dev/null || true ;;
+        *" nginx-light "*) update-rc.d nginx disable >/dev/null 2>&1 || true ;;
     esac
 }
 
