@@ -56,7 +56,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 def fields_of(head: bytes, start: int) -> Fields:
     """The (name, value) pairs of a proven head from the first field line at ``start``.
 
-    RFC 9112 5.1: "leading or trailing whitespace is not included" in the field value.
+    RFC 9110 5.5: "A field value does not include leading or trailing whitespace."
     """
     pairs = _FIELDS.findall(head, start)
     if b" \r\n" in head or b"\t\r\n" in head:

@@ -128,6 +128,15 @@ def test_of_several_faults_the_documented_one_is_named(
     assert caught.value.reason is reason
 
 
+def test_a_head_is_exactly_one() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: users\r\n\r\n"
+    parse_request(b"\r\n" + head, LIMITS)
+    for wire in (b"\r\n\r\n" + head, head + b"x", head + b"\r\n", head[:-2], b""):
+        with pytest.raises(Refused) as caught:
+            parse_request(wire, LIMITS)
+        assert caught.value.reason is Reason.BAD_REQUEST_LINE
+
+
 def test_a_refusal_keeps_its_parts_through_pickle() -> None:
     refused = Refused(Reason.ESCAPED_SLASH, "%2F in the path", location=b"/a")
     copy = pickle.loads(pickle.dumps(refused))
