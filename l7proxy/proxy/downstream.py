@@ -14,13 +14,9 @@ At any time it is in one of these states, told by its attributes:
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import time
-from typing import Protocol, cast
 
 from l7proxy.http import answers
-from l7proxy.http.body import BodyReader
 from l7proxy.http.head import check_partial, find_end
 from l7proxy.http.refused import Refused
 from l7proxy.http.request import parse_request
@@ -30,41 +26,15 @@ from l7proxy.proxy.exchange import Exchange
 from l7proxy.proxy.pool import Destination
 from l7proxy.proxy.ports import Downstream, Resolver
 from l7proxy.proxy.records import refused_record
+from l7proxy.proxy.relay import RequestRelay
 from l7proxy.proxy.state import WorkerState, report_fault
-from l7proxy.proxy.timers import NEVER
+from l7proxy.proxy.transport import ClientTransport, ClientUser
 from l7proxy.reasons import Reason
 
-_DEFAULT_HIGH_WATER = 65536
 _NO_HEAD = -1
-_LINGER_OFF = struct.pack("ii", 0, 0)
 
 
-class ClientUser(Protocol):
-    """What serves the client at the moment: an exchange, or a tunnel."""
-
-    def client_data(self) -> None:
-        """The connection's ``buffer`` has grown; take from it what is yours."""
-
-    def client_eof(self) -> None:
-        """The client sends no more; it may still read."""
-
-    def client_lost(self) -> None:
-        """The client is gone."""
-
-    def client_paused(self) -> None:
-        """The client does not read; what is queued for it is at the limit."""
-
-    def client_resumed(self) -> None:
-        """The client reads again."""
-
-    def fail(self, reason: Reason) -> None:
-        """End, with an error answer if that is still possible."""
-
-    def expired(self) -> None:
-        """The connection's deadline has passed."""
-
-
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(ClientTransport):
     """One accepted connection. Idle, it holds no buffer and no task."""
 
     __slots__ = (
@@ -73,32 +43,19 @@ class ClientConnection(asyncio.Protocol):
         "_checked",
         "_counted",
         "_decider",
-        "_eof",
-        "_held",
-        "_reading_paused",
         "_resolver",
         "_server",
         "_snapshot",
-        "_transport",
-        "buffer",
-        "closing",
-        "deadline",
         "discard",
         "ends",
-        "state",
         "user",
-        "write_paused",
     )
 
     def __init__(self, state: WorkerState, resolver: Resolver) -> None:
-        self.state = state
+        super().__init__(state)
         self.ends: Downstream | None = None
         self.user: ClientUser | None = None
-        self.buffer = b""
-        self.discard: BodyReader | None = None
-        self.deadline = NEVER
-        self.closing = False
-        self.write_paused = False
+        self.discard: RequestRelay | None = None
         self._resolver = resolver
         self._server: Destination | None = None
         self._snapshot: PolicySnapshot | None = None
@@ -106,21 +63,16 @@ class ClientConnection(asyncio.Protocol):
         self._address = b""
         self._counted = False
         self._checked = _NO_HEAD
-        self._eof = False
-        self._held = False
-        self._reading_paused = False
         self._advancing = False
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
         state = self.state
         limits = state.limits
         state.clients.add(self)
         state.timers.watch(self)
-        if limits.body_buffer != _DEFAULT_HIGH_WATER:
-            self._transport.set_write_buffer_limits(high=limits.body_buffer)
         self.deadline = state.timers.clock() + limits.idle_timeout
         try:
             self._admit(len(state.clients) - limits.connections)
@@ -129,11 +81,13 @@ class ClientConnection(asyncio.Protocol):
             self.reset()
 
     def data_received(self, data: bytes) -> None:
+        if self.closing:
+            return
         self.buffer = self.buffer + data if self.buffer else data
         self.advance()
 
     def eof_received(self) -> bool:
-        self._eof = True
+        self.ended = True
         if self.closing:
             self._transport.close()
         elif self.user is not None:
@@ -165,8 +119,6 @@ class ClientConnection(asyncio.Protocol):
         elif not self.closing:
             self._rest()
             self.advance()
-            if self._eof and self.user is None:
-                self.close()
 
     # For the exchange or the tunnel.
 
@@ -174,11 +126,6 @@ class ClientConnection(asyncio.Protocol):
     def idle(self) -> bool:
         """Between two requests, with nothing of the next one received."""
         return self.user is None and not self.buffer and self.discard is None
-
-    @property
-    def ended(self) -> bool:
-        """Whether the client sends no more."""
-        return self._eof
 
     @property
     def address(self) -> bytes:
@@ -198,45 +145,39 @@ class ClientConnection(asyncio.Protocol):
         """What decides this client's requests under ``snapshot``; None: nobody knows who it is."""
         if self._snapshot is not snapshot or self._decider is None:
             if self.ends is None:
-                self.ends = self._resolver.resolve(self._transport.get_extra_info("socket"))
+                self.ends = self._resolver.resolve(self.sock)
             if self.ends is None:
                 return None
             self._decider = snapshot.decider(self.ends)
             self._snapshot = snapshot
         return self._decider
 
-    def write(self, data: bytes) -> None:
-        """Queues bytes for the client."""
-        self._transport.write(data)
-
-    def write_eof(self) -> None:
-        """Sends an end of file after what is queued; the client may still send."""
-        if not self._transport.is_closing():
-            self._transport.write_eof()
-
     def hold_reading(self, held: bool) -> None:
         """Lets the client wait, or takes its bytes again; what has come is looked at then."""
         self._held = held
         if held:
-            self._settle()
+            self.settle_reading()
         else:
             self.advance()
 
-    def exchange_ended(self, keep: bool, discard: BodyReader | None = None) -> None:
-        """The response is written. ``keep``: the next request may come, after ``discard``."""
+    def exchange_ended(
+        self, keep: bool, discard: RequestRelay | None = None, unread: bool = False
+    ) -> None:
+        """The response is written. ``keep``: the next request may come, after ``discard``.
+
+        ``unread``: there may be more to come of this one.
+        """
         self.user = None
         self._held = False
         self.discard = discard
         if not keep:
-            self.close(linger=True)
+            self.close(linger=unread)
             return
         self._rest()
-        if self.buffer:
-            self.advance()
-        elif discard is None and (self._eof or self.state.draining):
+        if self.state.draining and self.idle:
             self.close()
-        elif self._reading_paused:
-            self._settle()
+        elif self.buffer or self.ended or self._reading_paused:
+            self.advance()
 
     # Ends of the connection.
 
@@ -246,37 +187,6 @@ class ClientConnection(asyncio.Protocol):
             self.state.observer.record(refused_record(self.ends, refused, time.time(), head))
         self.write(answers.answer(refused.reason, location=refused.location))
         self.close(linger=True)
-
-    def close(self, linger: bool = False) -> None:
-        """Closes so that everything written is delivered.
-
-        With ``linger`` the client gets an end of file and is listened to until it ends too:
-        closing a socket with unread input resets it, and a reset may destroy the last answer.
-        """
-        if self.closing:
-            return
-        self.closing = True
-        self.buffer = b""
-        self.discard = None
-        limits = self.state.limits
-        transport = self._transport
-        waiting = limits.stream_timeout if self._queued() else limits.linger_timeout
-        self.deadline = self.state.timers.clock() + waiting
-        sock = transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
-        if linger and not self._eof:
-            transport.write_eof()
-            if self._reading_paused:
-                self._reading_paused = False
-                transport.resume_reading()
-        else:
-            transport.close()
-
-    def reset(self) -> None:
-        """Closes at once with a reset; what was written may be lost."""
-        self.closing = True
-        self.buffer = b""
-        self._transport.abort()
 
     def fault(self, error: Exception) -> None:
         """Something here is broken: never serve on, say so in one line, answer 500 if possible."""
@@ -294,7 +204,7 @@ class ClientConnection(asyncio.Protocol):
     def expired(self) -> None:
         """The deadline of the current state has passed."""
         if self.closing:
-            self._transport.abort()
+            self.linger_expired()
         elif self.user is not None:
             self.user.expired()
         elif self.write_paused:
@@ -353,8 +263,10 @@ class ClientConnection(asyncio.Protocol):
             self.fault(error)
         finally:
             self._advancing = False
-        if self._held or self._reading_paused or len(self.buffer) > self.state.limits.body_buffer:
-            self._settle()
+        if self.ended and self.user is None and not self.write_paused:
+            self.close()
+        elif self.buffer or self._held or self._reading_paused:
+            self.settle_reading()
 
     def _take_head(self) -> bool:
         """Starts an exchange if the buffer holds a whole head. Raises Refused."""
@@ -377,10 +289,9 @@ class ClientConnection(asyncio.Protocol):
         exchange.begin()
         return True
 
-    def _discard(self, body: BodyReader) -> None:
+    def _discard(self, body: RequestRelay) -> None:
         """Throws away the body of a refused request. Raises Refused."""
-        _, used = body.feed(self.buffer)
-        self.buffer = self.buffer[used:]
+        _, self.buffer = body.take(self.buffer)
         if body.done:
             self.discard = None
             self._rest()
@@ -396,18 +307,3 @@ class ClientConnection(asyncio.Protocol):
         else:
             waiting = limits.idle_timeout
         self.deadline = state.timers.clock() + waiting
-
-    def _settle(self) -> None:
-        """Reads or pauses reading, as the buffer and the exchange ask."""
-        if self.closing:
-            return
-        pause = self._held or len(self.buffer) > self.state.limits.body_buffer
-        if pause != self._reading_paused:
-            self._reading_paused = pause
-            if pause:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
-
-    def _queued(self) -> bool:
-        return self._transport.get_write_buffer_size() > 0

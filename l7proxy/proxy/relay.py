@@ -1,14 +1,49 @@
-"""The response on its way from the backend to the client: bytes in, bytes out, no I/O."""
+"""A request's body on its way to the backend, and the response on its way back: bytes in, bytes
+out, no I/O."""
 
 from __future__ import annotations
 
-from l7proxy.http.body import BodyReader, chunk, last_chunk, reader
+from l7proxy.http.body import BodyReader, LengthBody, chunk, last_chunk, reader
 from l7proxy.http.forward import response_framing, response_head
 from l7proxy.http.framing import CHUNKED, UNTIL_CLOSE, Framing
 from l7proxy.http.head import check_partial_response, find_end
 from l7proxy.http.request import Request
 from l7proxy.http.response import Response, parse_response
 from l7proxy.limits import Limits
+
+
+class RequestRelay:
+    """Reads the body of one request and frames it anew for the backend.
+
+    done: nothing more of it will come. content: bytes of content read so far.
+    """
+
+    __slots__ = ("_chunked", "_reader", "content", "done")
+
+    def __init__(self, request: Request, limits: Limits) -> None:
+        self._reader = reader(request.framing, limits)
+        self._chunked = request.framing is CHUNKED
+        self.content = 0
+        self.done = self._reader.done
+
+    def take(self, buffer: bytes) -> tuple[bytes, bytes]:
+        """What the backend gets for ``buffer``, and what is left of that. Raises Refused."""
+        body = self._reader
+        pieces, used = body.feed(buffer)
+        for piece in pieces:
+            self.content += len(piece)
+        self.done = body.done
+        if self._chunked:
+            pieces = [chunk(piece) for piece in pieces]
+            if body.done:
+                pieces.append(last_chunk(body.trailers))
+        sent = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return sent, buffer[used:]
+
+    def ends_within(self, size: int) -> bool:
+        """Whether at most ``size`` more bytes are certain to complete it."""
+        body = self._reader
+        return body.done or (isinstance(body, LengthBody) and body.remaining <= size)
 
 
 class ResponseRelay:

@@ -24,6 +24,7 @@ from l7proxy.policy.documents import load_paths
 from l7proxy.policy.model import PolicySet
 from l7proxy.policy.verdict import Road
 from l7proxy.proxy.decisions import PolicySnapshot
+from l7proxy.proxy.downstream import ClientConnection
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.proxy.state import WorkerState
 from l7proxy.proxy.userspace import Adapter, ListenSpec
@@ -289,6 +290,13 @@ class Proxy:
         client = Client(*await asyncio.open_connection("127.0.0.1", self.port, **options))
         self.clients.append(client)
         return client
+
+    async def serving(self) -> ClientConnection:
+        """The proxy's side of the one client connection, once it serves a request."""
+        await until(lambda: any(not each.idle for each in self.state.clients))
+        (connection,) = self.state.clients
+        assert isinstance(connection, ClientConnection)
+        return connection
 
     def apply(self, policy_set: PolicySet, workloads: tuple[Workload, ...] = (USERS,)) -> None:
         revision = 1 if self.state.snapshot is None else self.state.snapshot.revision + 1

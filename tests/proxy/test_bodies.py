@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from l7proxy.limits import Limits
-from l7proxy.proxy.downstream import ClientConnection
 from l7proxy.reasons import Reason
-from tests.proxy.harness import Peer, Proxy, header, policies, proxied, run, until
+from tests.proxy.harness import Peer, header, policies, proxied, run, until
 
 BIG = random.Random(7).randbytes(5_000_000)
 # What one read of the event loop may bring beyond the mark at which reading stops.
@@ -87,12 +86,12 @@ def test_a_client_that_stops_reading_makes_the_backend_wait(tmp_path: Path) -> N
             client = await proxy.client(limit=SMALL_BUFFERS)
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
             await client.send(b"GET / HTTP/1.1\r\nHost: u\r\n\r\n")
-            connection = await connected(proxy)
+            connection = await proxy.serving()
             await until(lambda: connection.write_paused)
             largest = 0
             for _ in range(100):
                 await asyncio.sleep(0.002)
-                largest = max(largest, connection._transport.get_write_buffer_size())
+                largest = max(largest, connection.queued)
             assert limits.body_buffer <= largest <= limits.body_buffer + ONE_READ
             client.writer.transport.resume_reading()  # type: ignore[attr-defined]
             await client.head()
@@ -119,7 +118,7 @@ def test_a_backend_that_stops_reading_makes_the_client_wait(tmp_path: Path) -> N
             client = await proxy.client()
             await client.send(b"POST / HTTP/1.1\r\nHost: u\r\nContent-Length: %d\r\n\r\n" % total)
             sending = asyncio.ensure_future(client.send(*[bytes(64_000)] * (total // 64_000)))
-            connection = await connected(proxy)
+            connection = await proxy.serving()
             await until(lambda: connection._reading_paused)
             upstream = connection.user.upstream  # type: ignore[union-attr]
             largest = 0
@@ -152,7 +151,7 @@ def test_a_backend_that_never_accepts_holds_no_body(tmp_path: Path) -> None:
             client = await proxy.client()
             await client.send(b"POST / HTTP/1.1\r\nHost: u\r\nContent-Length: 50000000\r\n\r\n")
             sending = asyncio.ensure_future(client.send(*[bytes(64_000)] * 700))
-            connection = await connected(proxy)
+            connection = await proxy.serving()
             await until(lambda: connection._reading_paused)
             assert len(connection.buffer) <= Limits().body_buffer + ONE_READ
             sending.cancel()
@@ -254,14 +253,6 @@ def test_a_backend_that_speaks_no_http(tmp_path: Path, garbage: bytes) -> None:
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-async def connected(proxy: Proxy) -> ClientConnection:
-    """The proxy's side of the one client connection, once it serves a request."""
-    await until(lambda: [each for each in proxy.state.clients if not each.idle])
-    (connection,) = proxy.state.clients
-    assert isinstance(connection, ClientConnection)
-    return connection
 
 
 def nonblocking(address: tuple[str, int]) -> socket.socket:

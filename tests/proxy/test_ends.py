@@ -36,8 +36,8 @@ def test_a_client_that_ends_its_side_still_gets_every_response(tmp_path: Path) -
             client = await proxy.client()
             await client.send(GET.replace(b"/ ", b"/1 ", 1) + GET.replace(b"/ ", b"/2 ", 1))
             client.eof()
-            (connection,) = proxy.state.clients
-            await until(lambda: connection.ended)  # type: ignore[attr-defined]
+            connection = await proxy.serving()
+            await until(lambda: connection.ended)
             ended.append(True)
             assert [(await client.answer()).content for _ in range(2)] == [b"/1", b"/2"]
             assert await client.closed() == b""

@@ -78,12 +78,11 @@ def test_a_tunnel_has_bounds(tmp_path: Path) -> None:
             client = await proxy.client(limit=65536)
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
             await client.send(OFFER)
-            await until(lambda: any(each.write_paused for each in proxy.state.clients))
-            (connection,) = proxy.state.clients
+            connection = await proxy.serving()
+            await until(lambda: connection.write_paused)
             for _ in range(50):
                 await asyncio.sleep(0.002)
-                queued = connection._transport.get_write_buffer_size()  # type: ignore[attr-defined]
-                assert queued <= limits.body_buffer + 300_000
+                assert connection.queued <= limits.body_buffer + 300_000
             client.writer.transport.resume_reading()  # type: ignore[attr-defined]
             await client.head()
             assert len(await client.rest()) == 64_000_000
