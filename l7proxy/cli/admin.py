@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from l7proxy.cli.errors import CommandError
 
 _SECONDS = 10.0
+_USAGE = 2
 
 
 class NoAgent(CommandError):
@@ -53,7 +55,9 @@ def ask(path: Path, question: str, body: Any = None) -> Any:
         raise CommandError(f"{path}: the agent's answer is not JSON") from None
     if status != 200:
         said = document.get("error") if isinstance(document, dict) else None
-        raise CommandError(f"the agent says: {said or f'status {status}'}")
+        # A question that cannot be asked is wrong usage, here as without an agent.
+        code = _USAGE if status == HTTPStatus.BAD_REQUEST else 1
+        raise CommandError(f"the agent says: {said or f'status {status}'}", code)
     return document
 
 

@@ -81,6 +81,15 @@ def test_what_the_agent_refuses_is_an_error(
     assert done.err.count("\n") == 1
 
 
+def test_a_question_that_the_agent_cannot_be_asked_is_wrong_usage(
+    l7proxy: L7proxy, agent: FakeAgent
+) -> None:
+    agent.answers["/explain"] = (400, {"error": "no workload 'x'"})
+    ends = ["--from", "x", "--to", "y", "--port", "80"]
+    done = l7proxy("explain", "-c", agent.config, *ends, "GET", "/")
+    assert done == Done(2, "", "l7proxy: the agent says: no workload 'x'\n")
+
+
 @pytest.mark.parametrize("command", ["status", "workloads", "policies"])
 def test_without_an_agent_the_remedy_is_named(
     l7proxy: L7proxy, tmp_path: Path, command: str
