@@ -22,6 +22,7 @@ from l7proxy.demo.servers import ServerError
 from l7proxy.demo.stages import Stage
 
 FAILED, INTERRUPTED = 1, 130
+ROADS = ("splice", "proxy", "refused")
 
 
 def run(*, hold: bool = False, userspace: bool = False) -> int:
@@ -84,11 +85,19 @@ def _show_counters(screen: Console, stage: Stage) -> None:
     short_circuited = _metric(scraped, "l7proxy_short_circuited_bytes_total")
     if stage.mode == "ebpf":
         screen.print(f"Short-circuited in the kernel, socket to socket: {short_circuited:,} bytes")
-    for road in ("splice", "proxy", "refused"):
-        count = _metric(scraped, f'l7proxy_connections_total{{road="{road}"}}')
-        screen.print(f"Connections on road {road}: {count}")
+    roads = ", ".join(f"{road} {_connections(scraped, road)}" for road in ROADS)
+    screen.print(f"Connections by road: {roads}")
     where = " in the node's namespace" if stage.mode == "ebpf" else ""
     screen.print(f"Metrics: {stage.metrics}{where}", soft_wrap=True)
+
+
+def _connections(scraped: str, road: str) -> int:
+    """Connections on a road; the kernel counts its refusals as events."""
+    count = _metric(scraped, f'l7proxy_connections_total{{road="{road}"}}')
+    if road == "refused" and not count:
+        for event in ("connect_refused", "server_refused"):
+            count += _metric(scraped, f'l7proxy_datapath_events_total{{event="{event}"}}')
+    return count
 
 
 def _metric(scraped: str, name: str) -> int:
@@ -103,7 +112,7 @@ def _show_ways_on(screen: Console, stage: Stage, *, hold: bool) -> None:
         source = stage.sources.get("frontend")
         curl = f"curl -i {f'--interface {source} ' if source else ''}http://{host}:{port}/users"
         lines += [
-            f"  {stage.enter['frontend']} {curl}".replace("   ", "  "),
+            f"  {stage.enter}{curl}",
             f"  l7proxy status -c {stage.agent.config}",
             f"  edit {stage.policy}: the next request is decided by it",
             "  Ctrl-C ends the demo and removes everything",

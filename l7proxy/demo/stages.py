@@ -31,7 +31,7 @@ class Stage:
 
     ``endpoints`` is where a client finds a server, ``ports`` the port that a policy knows it by.
     ``sources`` are the addresses that clients must connect from, where they share a namespace.
-    ``enter`` is the command prefix with which a person enters a client's place.
+    ``enter`` is what a person puts before a command to run it as frontend.
     """
 
     mode: str
@@ -42,7 +42,7 @@ class Stage:
     policy: Path
     metrics: str
     sources: Mapping[str, str]
-    enter: Mapping[str, str]
+    enter: str
     watcher: Place
 
 
@@ -85,8 +85,7 @@ def pods(progress: Progress) -> Iterator[Stage]:
             policy=policy,
             metrics="http://127.0.0.1:9965/metrics",
             sources={},
-            enter={name: f"ip netns exec {pod.netns}" for name, pod in made.items()}
-            | {"node": f"ip netns exec {node.netns}"},
+            enter=f"{_write_enter(node)} frontend ",
             watcher=node.host,
         )
 
@@ -151,7 +150,7 @@ def userspace(progress: Progress) -> Iterator[Stage]:
             policy=policy,
             metrics=f"http://{metrics}/metrics",
             sources={name: pod.ip for name, pod in made.items()},
-            enter=dict.fromkeys((*made, "node"), ""),
+            enter="",
             watcher=here,
         )
 
@@ -163,6 +162,23 @@ def _report() -> bytes:
 
 def _server_header(name: str) -> str:
     return f"default_type text/plain; add_header X-Server {name};"
+
+
+def _write_enter(node: Node) -> Path:
+    """A script for people: ``enter POD COMMAND...`` runs in the pod's namespace and cgroup."""
+    path = node.directory / "enter"
+    path.write_text(
+        f"""#!/bin/sh
+# enter POD COMMAND...: run a command in a pod's network namespace and cgroup.
+set -e
+pod=$1
+shift
+echo 0 >"{node.cgroup}/pods/default_$pod/cgroup.procs"
+exec nsenter --net="/run/netns/{node.id}-$pod" -- "$@"
+"""
+    )
+    path.chmod(0o700)
+    return path
 
 
 def _write_policy(directory: Path, users_port: int, auth_port: int) -> Path:
