@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from l7proxy.agent.datapath_port import DatapathError
 from l7proxy.agent.datapaths import Opened
 from l7proxy.agent.inputs import Inputs
+from l7proxy.agent.places import Places, places
 from l7proxy.agent.pool import Pool
 from l7proxy.agent.report import Report
 from l7proxy.agent.statedir import StateDir
@@ -61,6 +62,7 @@ class Node:
         self._changed = asyncio.Event()
         self._insist = False
         self._retry_at = 0.0
+        self._places: Places = ()
         self._said: tuple[str, ...] = ()
         self._digests: tuple[str, str] | None = None
         self.pool = Pool(config.proxy.workers, self._configure, self._worker_died, report)
@@ -89,6 +91,7 @@ class Node:
             except TimeoutError:
                 if self._retry_at and time.monotonic() >= self._retry_at:
                     await self._bring_in_force()
+                await self._follow_places()
             else:
                 self._changed.clear()
                 await self.inputs.read()
@@ -163,14 +166,7 @@ class Node:
         former = self.snapshot
         fresh = Snapshot(policies, workloads.workloads, self._attempts)
         await self.pool.publish(fresh)
-        apply = functools.partial(
-            self._datapath.apply, policies, workloads.workloads, fresh.revision
-        )
-        try:
-            await self._on_datapath(apply)
-        except DatapathError as error:
-            self.apply_errors += 1
-            self.report.error(f"datapath: {error}; what was in force before stays")
+        if not await self._program(fresh):
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             await self.pool.publish_former(former)
             return
@@ -182,6 +178,29 @@ class Node:
             f"revision {fresh.revision} is in force: {len(policies.policies)} policies,"
             f" {policies.rule_count} rules, {len(workloads.workloads)} workloads"
         )
+
+    async def _follow_places(self) -> None:
+        """Program the datapath again when namespaces or cgroups have come or gone."""
+        snapshot = self.snapshot
+        if self.mode == "ebpf" and snapshot is not None:
+            found = places(snapshot.workloads)
+            if found != self._places:
+                await self._program(snapshot)
+
+    async def _program(self, snapshot: Snapshot) -> bool:
+        """Whether the datapath took the set; if not, that is said and what it had stays."""
+        if self.mode == "ebpf":
+            self._places = places(snapshot.workloads)
+        apply = functools.partial(
+            self._datapath.apply, snapshot.policies, snapshot.workloads, snapshot.revision
+        )
+        try:
+            await self._on_datapath(apply)
+        except DatapathError as error:
+            self.apply_errors += 1
+            self.report.error(f"datapath: {error}; what was in force before stays")
+            return False
+        return True
 
     def _say_errors(self) -> None:
         errors = self.inputs.errors
@@ -200,15 +219,15 @@ class Node:
     async def _on_datapath(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
-    def _configure(self, slot: int) -> Configure:
+    async def _configure(self, slot: int) -> Configure:
         return Configure(
             limits=self.config.limits,
             adapter="transparent" if self.mode == "ebpf" else "userspace",
-            adapter_options=self._datapath.adapter_options(),
+            adapter_options=await self._on_datapath(self._datapath.adapter_options),
             recorder=RecorderSettings(
                 self.config.node,
                 tally.slot_path(self._state.metrics, slot),
-                getattr(self.config, "access_log", "stdout"),
+                self.config.access_log,
                 self._state.log_lock,
             ),
         )

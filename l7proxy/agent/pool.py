@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from l7proxy.agent.datapath_port import Listener
@@ -49,7 +49,7 @@ class Pool:
     def __init__(
         self,
         count: int,
-        configure: Callable[[int], Configure],
+        configure: Callable[[int], Awaitable[Configure]],
         died: Callable[[int], None],
         report: Report,
     ) -> None:
@@ -98,10 +98,12 @@ class Pool:
         await self._sync_all()
 
     async def publish_former(self, snapshot: Snapshot | None) -> None:
-        """Go back to what was in force before; None: nothing was, and no listener is open yet."""
+        """Go back to what was in force before; None: to nothing, with workers that refuse."""
         self._snapshot = snapshot
         if snapshot is not None:
             await self._sync_all()
+        else:
+            self.kill()
 
     async def offer(self, listeners: Sequence[Listener]) -> None:
         """Make these the sockets that workers accept on: on return they do."""
@@ -159,7 +161,7 @@ class Pool:
         slot.worker, slot.revision = worker, None
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await worker.start(self._configure(slot.number))
+                await worker.start(await self._configure(slot.number))
         except BaseException:
             worker.kill()
             if worker.pid is None:

@@ -17,6 +17,7 @@ from l7proxy.agent.datapath_port import DatapathError, Listener
 from l7proxy.agent.datapaths import Opened, open_datapath
 from l7proxy.agent.errors import AgentError
 from l7proxy.agent.node import Node as AgentNode
+from l7proxy.agent.places import places
 from l7proxy.agent.report import Report
 from l7proxy.agent.statedir import StateDir
 from l7proxy.config import load, parse_endpoint
@@ -166,6 +167,54 @@ def refused(address: tuple[str, int]) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+def test_a_first_set_that_the_datapath_refuses_leaves_workers_that_refuse(
+    prepared: Node, backend: Backend
+) -> None:
+    async def scenario() -> None:
+        datapath = FakeDatapath(backend)
+        address = datapath.listen("a")
+        datapath.fault = "no room"
+        async with started(prepared, datapath) as agent:
+            assert agent.snapshot is None
+            await until(lambda: agent.pool.restarts == 1 and agent.pool.status()[0].ready)
+            assert await asyncio.to_thread(ask, address, "/users") == 503
+            assert backend.seen == []
+
+    asyncio.run(scenario())
+
+
+def test_places_that_come_and_go_are_programmed_anew(
+    prepared: Node, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [("/run/netns/users", 1)]
+    monkeypatch.setattr("l7proxy.agent.node.places", lambda _: tuple(found))
+
+    async def scenario() -> None:
+        datapath = FakeDatapath(backend)
+        async with started(prepared, datapath) as agent:
+            agent.mode = "ebpf"
+            await until(lambda: len(datapath.applied) == 2)
+            found[0] = ("/run/netns/users", 2)
+            await until(lambda: len(datapath.applied) == 3)
+            assert set(datapath.applied) == {1}
+
+    asyncio.run(scenario())
+
+
+def test_places_are_known_by_inode(tmp_path: Path) -> None:
+    (tmp_path / "users").mkdir()
+    before = places((), tmp_path)
+    (tmp_path / "users").rename(tmp_path / "kept")
+    (tmp_path / "users").mkdir()
+
+    assert before != places((), tmp_path)
+    assert [name for name, _ in places((), tmp_path)] == [
+        str(tmp_path / "kept"),
+        str(tmp_path / "users"),
+    ]
+    assert places((), tmp_path / "none") == ()
 
 
 def test_facts_and_status_carry_the_datapaths_own(prepared: Node, backend: Backend) -> None:
