@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from typing import Any, Self
 
 import yaml
 
-from l7proxy.demo import cgroups, namespaces
+from l7proxy.demo import cgroups, mounts, namespaces
 from l7proxy.demo.places import Place
 
 PREFIX = "l7pods-"
@@ -222,8 +221,8 @@ class Node:
         self.directory.mkdir(mode=0o700)
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.bpffs.mkdir()
-        _mount_bpffs(self.bpffs)
-        self._stack.callback(_unmount, self.bpffs)
+        mounts.mount_bpffs(self.bpffs)
+        self._stack.callback(mounts.unmount, self.bpffs)
         (self.directory / "policies").mkdir()
         self.cgroup = self._folder("node")
         self._namespace(self.netns)
@@ -288,19 +287,8 @@ def sweep() -> None:
         with suppress(cgroups.CgroupError, namespaces.NamespaceError, OSError):
             cgroups.kill(folder)
             directory = Path(tempfile.gettempdir()) / folder.name
-            _unmount(directory / "bpf")
+            mounts.unmount(directory / "bpf")
             shutil.rmtree(directory, ignore_errors=True)
             for path in namespaces.RUN.glob(f"{folder.name}*"):
                 namespaces.delete(path.name)
             cgroups.remove(folder)
-
-
-def _mount_bpffs(folder: Path) -> None:
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(folder)], check=True, capture_output=True)
-
-
-def _unmount(folder: Path) -> None:
-    if folder.is_mount():
-        done = subprocess.run(["umount", str(folder)], check=False, capture_output=True)
-        if done.returncode:
-            subprocess.run(["umount", "--lazy", str(folder)], check=True, capture_output=True)
