@@ -41,6 +41,7 @@ class Reason(Enum):
     # Refused at L3/L4.
     L4_DENY_RULE = "l4-deny-rule", None, "an ingressDeny or egressDeny rule matches"
     L4_DEFAULT_DENY = "l4-default-deny", None, "default deny is on and no rule allows peer and port"
+    L4_REFUSED = "l4-refused", None, "refused at L3/L4 by the kernel, which keeps no rule's name"
     NOT_READY = "not-ready", 503, "no policy set has been loaded yet"
 
     # Refused at L7.

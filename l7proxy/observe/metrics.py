@@ -45,6 +45,13 @@ SHORT_CIRCUITED_BYTES = "short_circuit_bytes"
 SPLICED_CONNECTIONS = "connections_splice"
 KERNEL_CONNECTIONS = "connections_kernel"
 LOST_EVENTS = "flow_events_lost"
+# Datapath counters that are policy verdicts too.
+_KERNEL_VERDICTS = (
+    (SPLICED_CONNECTIONS, "ingress", "forwarded", None),
+    ("connect_refused", "egress", "dropped", Reason.L4_REFUSED),
+    ("server_refused", "ingress", "dropped", Reason.L4_REFUSED),
+    ("not_ready", "ingress", "dropped", Reason.NOT_READY),
+)
 _NAMED = frozenset({SHORT_CIRCUITED_BYTES, SPLICED_CONNECTIONS, KERNEL_CONNECTIONS, LOST_EVENTS})
 
 
@@ -73,7 +80,7 @@ class NodeCollector(Collector):
         total = tallies.load_all(self._directory)
         facts = self._facts()
         yield from _http(total)
-        yield from _policy(total)
+        yield from _policy(total, facts)
         yield from _proxy(total)
         yield from _connections(total, facts)
         yield from _agent(facts)
@@ -128,7 +135,7 @@ def _http(total: Tally) -> Iterator[Metric]:
     yield duration
 
 
-def _policy(total: Tally) -> Iterator[Metric]:
+def _policy(total: Tally, facts: NodeFacts) -> Iterator[Metric]:
     verdicts = _counter(
         "hubble_policy_verdicts", "Policy verdicts", ("direction", "match", "action")
     )
@@ -153,6 +160,11 @@ def _policy(total: Tally) -> Iterator[Metric]:
         _add(verdict_sums, (connection.direction.lower(), match, action), count)
         if refused:
             _add(drop_sums, (connection.reason, "TCP"), count)
+    for counter, direction, action, reason in _KERNEL_VERDICTS:
+        if count := facts.datapath_counters.get(counter, 0):
+            _add(verdict_sums, (direction, "l3-l4", action), count)
+            if reason is not None:
+                _add(drop_sums, (reason.value, "TCP"), count)
     for family, sums in ((verdicts, verdict_sums), (drops, drop_sums)):
         for labels, count in sums.items():
             family.add_metric(labels, count)

@@ -135,4 +135,3 @@ def test_the_fast_encoder_says_what_to_flow_says(records: list, node: str) -> No
         assert line.endswith(b"\n")
         assert line.count(b"\n") == 1
         assert json.loads(line) == to_flow(each, node)
-

@@ -127,7 +127,12 @@ def test_the_agents_facts_are_exposed(tmp_path: Path) -> None:
         worker_restarts=1,
         tables={"identities": 3},
         datapath="ebpf",
-        datapath_counters={"short_circuit_bytes": 4096, "connections_splice": 5, "bad_ip": 6},
+        datapath_counters={
+            "short_circuit_bytes": 4096,
+            "connections_splice": 5,
+            "server_refused": 3,
+            "paired": 6,
+        },
     )
     node = registry(tmp_path, lambda: facts)
 
@@ -136,7 +141,11 @@ def test_the_agents_facts_are_exposed(tmp_path: Path) -> None:
     assert value(node, "l7proxy_table_entries", table="identities") == 3
     assert value(node, "l7proxy_short_circuited_bytes_total") == 4096
     assert value(node, "l7proxy_connections_total", road="splice") == 5
-    assert value(node, "l7proxy_datapath_events_total", event="bad_ip") == 6
+    assert value(node, "l7proxy_datapath_events_total", event="paired") == 6
+    verdicts = {"direction": "ingress", "match": "l3-l4"}
+    assert value(node, "hubble_policy_verdicts_total", action="forwarded", **verdicts) == 5
+    assert value(node, "hubble_policy_verdicts_total", action="dropped", **verdicts) == 3
+    assert value(node, "hubble_drop_total", reason="l4-refused", protocol="TCP") == 3
     assert value(node, "l7proxy_datapath_events_total", event="connections_splice") is None
 
 
