@@ -12,6 +12,7 @@ from l7proxy.cli.errors import told
 from l7proxy.config import Config
 from l7proxy.explain import Question, QuestionError, Surroundings, explain
 from l7proxy.policy import documents
+from l7proxy.policy.explain import EXIT_REFUSED_L4
 from l7proxy.workloads import documents as workload_documents
 
 _PATH = click.Path(path_type=Path)
@@ -108,13 +109,14 @@ def _header(text: str) -> tuple[str, str]:
 def _show(question: Question, found: dict[str, Any]) -> None:
     answer = found["answer"]
     request = show.plain(f"{question.method} {question.target}")
+    road = f"{answer['road']}: {found['road_reason']}"
     lines = {
         "request": f"{request} from {found['from']} to {found['to']} port {question.port}",
         "reason": f"{answer['reason']}: {found['meaning']}",
         "policy": answer["policy"],
         "rule": answer["rule"],
         "backend": answer["backend"],
-        "road": f"{answer['road']}: {found['road_reason']}",
+        "road": found["road_reason"] if found["exit_code"] == EXIT_REFUSED_L4 else road,
         "nearest": found["nearest"],
         "note": "; ".join(found["notes"]),
     }

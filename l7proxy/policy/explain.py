@@ -15,7 +15,7 @@ from l7proxy.policy.model import (
     Source,
     TrafficRule,
 )
-from l7proxy.policy.verdict import Action, Admission, RequestView, Verdict
+from l7proxy.policy.verdict import Action, Admission, RequestView, Road, Verdict
 from l7proxy.reasons import Reason
 from l7proxy.workloads.model import Peer, Workload
 
@@ -96,7 +96,8 @@ class Explanation:
             "policy": self.verdict.policy,
             "rule": self.verdict.rule,
             "reason": self.verdict.reason.value,
-            "road": self.road.road.value,
+            # What L3/L4 refuses gets no road; splice is the one where only L3/L4 decides.
+            "road": (self.road.road if self.admission.allowed else Road.SPLICE).value,
         }
 
 

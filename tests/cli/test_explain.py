@@ -58,9 +58,9 @@ def ask(l7proxy: L7proxy, tmp_path: Path) -> L7proxy:
         ),
         (FRONTEND, ["GET", "/users#a"], 22, "block", "bad-target", None, "proxy"),
         (FRONTEND, ["GET", "/a b"], 22, "block", "bad-request-line", None, "proxy"),
-        (INTRUDER, ["GET", "/users"], 28, "block", "l4-default-deny", None, "refused"),
-        ("world", ["GET", "/users"], 28, "block", "l4-default-deny", None, "refused"),
-        ("host", ["GET", "/users"], 28, "block", "l4-default-deny", None, "refused"),
+        (INTRUDER, ["GET", "/users"], 28, "block", "l4-default-deny", None, "splice"),
+        ("world", ["GET", "/users"], 28, "block", "l4-default-deny", None, "splice"),
+        ("host", ["GET", "/users"], 28, "block", "l4-default-deny", None, "splice"),
         (
             FRONTEND,
             ["GET", "/users", "--port", "81"],
@@ -68,7 +68,7 @@ def ask(l7proxy: L7proxy, tmp_path: Path) -> L7proxy:
             "block",
             "l4-default-deny",
             None,
-            "refused",
+            "splice",
         ),
     ],
 )
