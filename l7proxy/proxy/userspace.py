@@ -10,19 +10,22 @@ import asyncio
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 from l7proxy.limits import Limits
 from l7proxy.proxy.ports import Downstream, Endpoint, Resolver
-from l7proxy.workloads.model import HOST, Address, Peer, Workload, World
+from l7proxy.workloads.directory import Directory
+from l7proxy.workloads.model import HOST, Peer, Workload, World
+from l7proxy.workloads.pods import plain
 
 
 @dataclass(frozen=True, slots=True)
 class ListenSpec:
     """What a listener stands for: the backend behind it, and the workload that backend is.
 
-    ``workload`` is ``namespace/name``; without one the backend's address tells.
+    ``workload`` is ``namespace/name``, or a name in the namespace ``default``; without one the
+    backend's address tells.
     """
 
     to: Endpoint
@@ -30,18 +33,19 @@ class ListenSpec:
 
 
 class Adapter:
-    """Resolvers by listener, and plain connections."""
+    """Resolvers by listener, and plain connections.
+
+    Options: ``host_addresses``, the node's own besides loopback.
+    """
 
     def __init__(self, options: Mapping[str, Any], limits: Limits) -> None:
-        del options
         self._connect_timeout = limits.connect_timeout
-        self._by_id: dict[str, Workload] = {}
-        self._by_address: dict[Address, Workload] = {}
+        self._host_addresses = tuple(options.get("host_addresses", ()))
+        self.directory = Directory((), self._host_addresses)
 
     def update(self, workloads: Sequence[Workload]) -> None:
         """The workloads of a new snapshot."""
-        self._by_id = {each.id: each for each in workloads}
-        self._by_address = {address: each for each in workloads for address in each.addresses}
+        self.directory = Directory(workloads, self._host_addresses)
 
     def resolver(self, spec: object) -> Resolver:
         """The resolver for a listener. Raises TypeError unless ``spec`` is a ListenSpec."""
@@ -62,7 +66,6 @@ class Adapter:
             address = (str(destination.address), destination.port)
             async with asyncio.timeout(self._connect_timeout):
                 await asyncio.get_running_loop().sock_connect(sock, address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except BaseException:
             sock.close()
             raise
@@ -70,17 +73,6 @@ class Adapter:
 
     def release(self, sock: socket.socket) -> None:
         """Nothing was registered for it."""
-
-    def workload(self, name: str) -> Workload | None:
-        """The workload called ``namespace/name``, or ``name`` in the namespace ``default``."""
-        return self._by_id.get(name if "/" in name else f"default/{name}")
-
-    def peer(self, address: Address) -> Peer:
-        """Who has ``address``: a workload, this node, or the world."""
-        workload = self._by_address.get(address)
-        if workload is not None:
-            return workload
-        return HOST if address.is_loopback else World(address)
 
 
 class _ListenerResolver:
@@ -94,16 +86,17 @@ class _ListenerResolver:
 
     def resolve(self, sock: socket.socket) -> Downstream | None:
         """None, a refusal, while the listener's workload is not known: no policy could hold."""
-        spec = self._spec
+        spec, directory = self._spec, self._adapter.directory
         server: Peer | None
         if spec.workload is None:
-            server = self._adapter.peer(spec.to.address)
+            server = directory.identify(spec.to.address)
         else:
-            server = self._adapter.workload(spec.workload)
+            name = spec.workload if "/" in spec.workload else f"default/{spec.workload}"
+            server = directory.by_id(name)
         if server is None:
             return None
         client = endpoint(sock.getpeername())
-        peer = self._adapter.peer(client.address)
+        peer = directory.identify(client.address)
         if isinstance(peer, World) and client.address == endpoint(sock.getsockname()).address:
             peer = HOST
         return Downstream(peer, client, server, spec.to)
@@ -111,7 +104,4 @@ class _ListenerResolver:
 
 def endpoint(name: tuple[Any, ...]) -> Endpoint:
     """A socket name as an endpoint; an IPv4 address that IPv6 wraps is the IPv4 address."""
-    address = ip_address(name[0].partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return Endpoint(address, name[1])
+    return Endpoint(plain(ip_address(name[0].partition("%")[0])), name[1])

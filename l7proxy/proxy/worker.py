@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+from typing import Any
 
 import uvloop
 
@@ -23,7 +24,7 @@ from l7proxy.proxy import control
 from l7proxy.proxy.decisions import PolicySnapshot
 from l7proxy.proxy.downstream import ClientConnection
 from l7proxy.proxy.ports import Adapter, Resolver
-from l7proxy.proxy.state import WorkerState, report_fault
+from l7proxy.proxy.state import WorkerState, log, report_fault
 
 _ADAPTERS = {
     "userspace": "l7proxy.proxy.userspace",
@@ -184,6 +185,14 @@ def die_with_parent() -> None:
         os._exit(1)
 
 
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    if isinstance(error, BaseException):
+        report_fault("event loop", error)
+    else:
+        log.error("event loop: %s", context["message"])
+
+
 def main() -> None:
     """The process: argument, event loop, exit status."""
     parser = argparse.ArgumentParser(prog="l7proxy.proxy.worker")
@@ -193,7 +202,9 @@ def main() -> None:
     sock = socket.socket(fileno=arguments.control_fd)
 
     async def serve() -> None:
-        await Worker(asyncio.get_running_loop()).run(sock)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_report)
+        await Worker(loop).run(sock)
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -19,7 +19,6 @@ from l7proxy.limits import Limits
 from l7proxy.observe.recorder import RecorderSettings
 from l7proxy.policy.model import PolicySet
 from l7proxy.proxy import control
-from l7proxy.proxy.launch import WorkerProcess, start_worker
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.proxy.userspace import ListenSpec
 from tests.proxy.harness import (
@@ -34,6 +33,7 @@ from tests.proxy.harness import (
     run,
     until,
 )
+from tests.proxy.launch import WorkerProcess, start_worker
 
 M = TypeVar("M")
 GET = b"GET / HTTP/1.1\r\nHost: users\r\n\r\n"

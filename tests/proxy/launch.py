@@ -1,4 +1,4 @@
-"""Starting a worker process, and the agent's end of its control channel."""
+"""A worker process, and the agent's end of its control channel."""
 
 from __future__ import annotations
 
