@@ -40,6 +40,8 @@ static inline void connecting(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     if (stays_inside(flow.client, flow.server))
         conn->local = 1;
     client = conn->client;
+    if (client == IDENTITY_PROXY) /* so that its exemption ends with the socket, however it ends */
+        bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
     if (!conn->local || !client)
         return;
     flows.update(&flow, &client);
@@ -71,6 +73,7 @@ static inline struct conn *enrol(struct bpf_sock_ops *ctx, struct bpf_sock *sk, 
     conn->sock = (u64)sk;
     conn->peer_sock = 0;
     conn->on_tcp = 0;
+    conn->tcp_seq = ctx->snd_nxt;
     conn->peer = *own;
     conn->peer.is_server = !own->is_server;
     return conn;
@@ -179,6 +182,10 @@ static inline void closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
         return;
     flow_of_client(ctx, &flow, cookie);
     flows.delete(&flow);
+    if (conn->client == IDENTITY_PROXY) {
+        flow.netns = cookie;
+        upstreams.delete(&flow);
+    }
     if (conn->origin_port)
         origins.delete(&flow);
 }

@@ -14,7 +14,8 @@ BPF_HASH(netns, u64, u32, MAX_NAMESPACES);                     /* cookie -> slot
 BPF_ARRAY(namespaces, struct namespace, MAX_NAMESPACES);       /* by slot */
 BPF_TABLE("sockmap", u32, u64, proxy_listeners, MAX_NAMESPACES * MAX_WORKERS * 2);
 
-/* The proxy's own upstream connections: entered before connect, removed before close. */
+/* The proxy's own upstream connections, by the worker's process id: entered before connect,
+ * removed before close. */
 BPF_F_TABLE("hash", struct flow, u32, upstreams, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 
 /* The programs write. */

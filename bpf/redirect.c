@@ -45,6 +45,9 @@ int on_send(struct sk_msg_md *msg)
 
     if (!sk || !now)
         return SK_PASS;
+    /* After shutdown() TCP knows what to answer; the redirect would deliver the bytes. */
+    if (sk->state != TCP_ESTABLISHED_STATE && sk->state != TCP_CLOSE_WAIT_STATE)
+        return SK_PASS;
     conn = conns.sk_storage_get(sk, 0, 0);
     if (!conn || !conn->peer.client_port)
         return SK_PASS;
@@ -64,12 +67,16 @@ int on_send(struct sk_msg_md *msg)
         halves.delete(&own);
     }
     queued = peek(conn->peer_sock, OFF_RMEM_ALLOC);
+    /* Another thread's message, passed earlier, may have been waiting for memory since. */
+    if (peek(conn->sock, OFF_WRITE_SEQ) != conn->tcp_seq)
+        conn->on_tcp = 1;
     if (conn->on_tcp) {
         if (queued || !drained(conn->sock, conn->peer_sock)) {
             count_n(COUNTER_TCP_BYTES, size);
             return SK_PASS;
         }
         conn->on_tcp = 0;
+        conn->tcp_seq = peek(conn->sock, OFF_WRITE_SEQ);
         count(COUNTER_BACK_TO_REDIRECT);
     } else if (queued > now->credit) {
         conn->on_tcp = 1;

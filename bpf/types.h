@@ -14,7 +14,9 @@
 
 #define AF_INET 2
 #define AF_INET6 10
+#define TCP_ESTABLISHED_STATE 1
 #define TCP_CLOSE_STATE 7
+#define TCP_CLOSE_WAIT_STATE 8
 #define TCP_LISTEN_STATE 10
 
 #define FLAG_LOCAL 1       /* the address belongs to a workload or namespace of this node */
@@ -109,6 +111,7 @@ struct conn {
     u64 peer_sock;        /* only ever read through probe_read */
     u32 client;           /* identity of the workload that connects, 0 until connect() */
     u32 on_tcp;           /* bytes go by TCP until both directions are drained */
+    u32 tcp_seq;          /* write_seq when the connection left TCP: it moves only with TCP bytes */
     u8 listening;
     u8 local;             /* both ends are on this node, as far as addresses tell */
     u16 origin_port;      /* original destination of a steered connection, port 0: not steered */

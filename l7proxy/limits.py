@@ -44,7 +44,7 @@ class Limits:
     redirect_credit: int = _count(1048576, "bytes queued to a reader before the kernel uses TCP")
     kernel_roads: int = _count(262144, "identity pairs and port classes that policy speaks of")
     workloads: int = _count(16384, "identities in the kernel's tables")
-    namespaces: int = _count(256, "covered network namespaces: two nodes' worth of pods")
+    namespaces: int = _count(128, "covered network namespaces; Kubernetes runs 110 pods on a node")
     tracked_connections: int = _count(65536, "connections whose identity the kernel remembers")
     policy_file_bytes: int = _count(4194304, "a policy file; thousands of rules fit")
     policy_depth: int = _count(64, "nesting of a policy document; real ones have 12 levels")

@@ -16,6 +16,10 @@ from l7proxy.datapath import libbpf, source
 
 BPFFS_MAGIC = 0xCAFE4A11
 _MAP_TYPE_SOCKHASH = 18
+_NEEDS_OPT_OUT = (
+    "servers and clients that splice(2) from sockets, or use MSG_WAITALL, TCP_INQ or urgent data, "
+    'need the annotation l7proxy.io/short-circuit: "off"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +146,10 @@ def _sockets() -> Check:
             "socket maps",
             None,
             "FIONREAD is blind to TCP bytes on this kernel: short-circuited sockets get a receive "
-            "program, which repairs it; programs that splice(2) from a socket need the annotation "
-            'l7proxy.io/short-circuit: "off"',
+            "program, which repairs it; " + _NEEDS_OPT_OUT,
         )
     return Check(
         "socket maps",
         True,
-        "short-circuit without a receive program; programs that splice(2) from a socket need the "
-        'annotation l7proxy.io/short-circuit: "off"',
+        "short-circuit without a receive program; " + _NEEDS_OPT_OUT,
     )

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from l7proxy.datapath import netns
+from l7proxy.datapath import libbpf, netns
 from l7proxy.datapath.addresses import (
     identity_number,
     packed,
@@ -44,6 +45,7 @@ class Adapter:
         self._host_addresses = options["host_addresses"]
         self._namespaces: dict[str, _Namespace] = {}
         self._admitted: dict[int, dict[str, int | bytes]] = {}
+        self._forget_the_dead()
         self.update(())
 
     def update(self, workloads: Sequence[Workload]) -> None:
@@ -82,7 +84,7 @@ class Adapter:
                 "server_port": destination.port,
                 "netns": place.cookie,
             }
-            self._upstreams.set(exemption, 1)
+            self._upstreams.set(exemption, os.getpid())
             self._admitted[sock.fileno()] = exemption
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(self._limits.connect_timeout):
@@ -126,6 +128,13 @@ class Adapter:
         }  # fmt: skip
         found = self._listeners.get(key) or self._listeners.get({**key, "address": bytes(16)})
         return self._by_number.get(found["identity"], HOST) if found else HOST
+
+    def _forget_the_dead(self) -> None:
+        """Ends the exemptions of workers that were killed; their ports are anyone's now."""
+        for key in list(self._upstreams.keys()):
+            pid = libbpf.map_lookup(self._upstreams.fd, key, self._upstreams.value.size)
+            if pid is not None and not Path(f"/proc/{int.from_bytes(pid, sys.byteorder)}").exists():
+                libbpf.map_delete(self._upstreams.fd, key)
 
     def _namespace(self, name: str | None) -> _Namespace:
         key = name or ""
