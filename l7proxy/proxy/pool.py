@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -95,7 +94,7 @@ class Destination:
     def put(self, upstream: UpstreamConnection) -> None:
         """Takes back a connection that is between two exchanges, with nothing unread."""
         pool = self._pool
-        if pool.closed:
+        if pool.closed or not upstream.usable:
             upstream.close()
             return
         upstream.deadline = pool.timers.clock() + pool.limits.pool_timeout
@@ -171,19 +170,16 @@ class Pool:
 
     async def _open(self, destination: Destination) -> UpstreamConnection:
         sock = await self._dialer.connect(destination.endpoint, destination.netns)
-        upstream = UpstreamConnection(destination, self.timers, self._release(sock))
+        upstream = UpstreamConnection(destination, self.timers, self._dialer, sock)
         try:
             loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: upstream, sock=sock)
         except BaseException:
-            upstream.released()
+            upstream.release()
             sock.close()
             raise
         upstream.limit_buffer(self.limits.body_buffer)
         return upstream
-
-    def _release(self, sock: socket.socket) -> Callable[[], None]:
-        return lambda: self._dialer.release(sock)
 
 
 def _cause(error: OSError) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import os
+import socket
 from typing import TYPE_CHECKING, Protocol, cast
 
+from l7proxy.proxy.ports import Dialer
 from l7proxy.proxy.timers import NEVER, Timers
 
 if TYPE_CHECKING:
     from l7proxy.proxy.pool import Destination
 
 _DEFAULT_HIGH_WATER = 65536
+_UNREAD_BYTES = 262144
 
 
 class UpstreamUser(Protocol):
@@ -41,7 +45,8 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_release",
+        "_dialer",
+        "_sock",
         "_timers",
         "deadline",
         "destination",
@@ -51,7 +56,7 @@ class UpstreamConnection(asyncio.Protocol):
     )
 
     def __init__(
-        self, destination: Destination, timers: Timers, release: Callable[[], None]
+        self, destination: Destination, timers: Timers, dialer: Dialer, sock: socket.socket
     ) -> None:
         self.destination = destination
         self.deadline = NEVER
@@ -59,7 +64,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.write_paused = False
         self.transport: asyncio.Transport | None = None
         self._timers = timers
-        self._release: Callable[[], None] | None = release
+        self._dialer = dialer
+        self._sock: socket.socket | None = sock
 
     @property
     def usable(self) -> bool:
@@ -106,11 +112,11 @@ class UpstreamConnection(asyncio.Protocol):
             self.deadline = self._timers.clock() + self.destination.limits.linger_timeout
             self.transport.close()
 
-    def released(self) -> None:
+    def release(self) -> None:
         """Tells the dialer, once, that the socket is about to be closed."""
-        if self._release is not None:
-            release, self._release = self._release, None
-            release()
+        if self._sock is not None:
+            sock, self._sock = self._sock, None
+            self._dialer.release(sock)
 
     def expired(self) -> None:
         """It was idle for too long."""
@@ -134,13 +140,31 @@ class UpstreamConnection(asyncio.Protocol):
         return user is not None and user.upstream_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.released()
+        rest = self._unread() if exc is not None and self.user is not None else b""
+        self.release()
         self._timers.unwatch(self)
         self.destination.forget(self)
         self.transport = None
+        if rest and self.user is not None:
+            self.user.upstream_data(rest)
         user, self.user = self.user, None
         if user is not None:
             user.upstream_lost()
+
+    def _unread(self) -> bytes:
+        """What the backend sent before it reset the connection.
+
+        A backend that answers without reading the request's body, and closes, resets; the reset
+        is noticed while writing, and the answer would be lost though it has arrived.
+        """
+        rest = b""
+        with contextlib.suppress(OSError):
+            while self._sock is not None and len(rest) < _UNREAD_BYTES:
+                data = os.read(self._sock.fileno(), _UNREAD_BYTES)
+                if not data:
+                    break
+                rest += data
+        return rest
 
     def pause_writing(self) -> None:
         self.write_paused = True

@@ -185,6 +185,27 @@ def test_an_answer_before_the_end_of_the_request(tmp_path: Path) -> None:
     run(test())
 
 
+def test_an_answer_that_was_followed_by_a_reset_is_not_lost(tmp_path: Path) -> None:
+    """The backend answers, reads nothing and closes, while the client still sends."""
+
+    async def curt(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+        peer.reset()
+
+    async def test() -> None:
+        async with proxied(tmp_path, curt) as proxy:
+            for _ in range(20):
+                client = await proxy.client()
+                await client.send(
+                    b"POST / HTTP/1.1\r\nHost: u\r\nContent-Length: 900000\r\n\r\n",
+                    *[bytes(30_000)] * 30,
+                )
+                assert (await client.answer()).content == b"big"
+
+    run(test())
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
 def test_a_response_cut_short_is_never_made_to_look_whole(tmp_path: Path, framing: bytes) -> None:
     async def cut(peer: Peer) -> None:
