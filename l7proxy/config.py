@@ -21,9 +21,9 @@ from pydantic import (
     create_model,
 )
 
+from l7proxy import yaml_lines
 from l7proxy.file_errors import FileError, FileErrors, unknown
 from l7proxy.limits import Limits
-from l7proxy.policy import yaml_lines
 from l7proxy.proxy.ports import Endpoint
 
 DEFAULT_FILES = (Path("l7proxy.yaml"), Path("/etc/l7proxy/l7proxy.yaml"))

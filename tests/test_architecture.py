@@ -28,7 +28,7 @@ ALLOWED = {
     "datapath": {"policy", "workloads", "proxy"},
 }
 # Modules that are shared words: they describe and do nothing, and everyone may import them.
-WORDS = {"agent.datapath_port", "policy.yaml_lines", "proxy.ports"}
+WORDS = {"agent.datapath_port", "proxy.ports"}
 # What the modules at the top may import.
 TOP = {
     "__init__": set(),
@@ -39,12 +39,8 @@ TOP = {
     "limits": set(),
     "paths": set(),
     "reasons": set(),
+    "yaml_lines": set(),
 }
-# Modules of a pure folder that may touch the system: none but what is named here, with a reason.
-EXCEPTIONS = {
-    "policy/store.py": {"asyncio", "threading"},  # the live set is swapped under a lock
-}
-
 MAX_LINES = 400
 SOURCES = sorted(
     path
@@ -101,7 +97,7 @@ def test_only_the_loader_knows_bcc(path: Path) -> None:
 )
 def test_pure_folders_have_no_effects(path: Path) -> None:
     used = {module.split(".")[0] for module in imports(path)} & EFFECTS
-    assert used <= EXCEPTIONS.get(name_of(path), set())
+    assert not used
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,10 @@ from l7proxy.config import Config
 from l7proxy.file_errors import FileError, FileErrors
 from l7proxy.policy import check as policy_check
 from l7proxy.policy import documents
-from l7proxy.policy.documents import PolicyError, PolicyErrors
+from l7proxy.policy.documents import PolicyErrors
 from l7proxy.policy.model import PolicySet
 from l7proxy.workloads import documents as workload_documents
 from l7proxy.workloads.model import Workload
-
-_Fault = FileError | PolicyError
 
 
 @click.command("check")
@@ -41,8 +39,8 @@ def command(
 
     PATH is a policy file or a folder of them; the configured folder if there is none.
     """
-    errors: list[_Fault] = []
-    warnings: list[_Fault] = []
+    errors: list[FileError] = []
+    warnings: list[FileError] = []
     policies = _policies(paths or (config.policies,), config, errors)
     workloads = _workloads(workloads_path, config, errors, warnings)
     destinations: Sequence[policy_check.Destination] = ()
@@ -72,7 +70,7 @@ def command(
     return 0
 
 
-def _policies(paths: Iterable[Path], config: Config, errors: list[_Fault]) -> PolicySet | None:
+def _policies(paths: Iterable[Path], config: Config, errors: list[FileError]) -> PolicySet | None:
     try:
         return documents.load_paths(paths, config.limits)
     except PolicyErrors as error:
@@ -81,7 +79,7 @@ def _policies(paths: Iterable[Path], config: Config, errors: list[_Fault]) -> Po
 
 
 def _workloads(
-    path: Path | None, config: Config, errors: list[_Fault], warnings: list[_Fault]
+    path: Path | None, config: Config, errors: list[FileError], warnings: list[FileError]
 ) -> Sequence[Workload] | None:
     if path is None and not config.workloads.exists():
         return None
@@ -106,5 +104,5 @@ def _show(destinations: Sequence[policy_check.Destination]) -> None:
     )
 
 
-def _as_json(fault: _Fault) -> dict[str, Any]:
+def _as_json(fault: FileError) -> dict[str, Any]:
     return {"file": fault.file, "line": fault.line, "message": fault.message}

@@ -28,7 +28,7 @@ from l7proxy.policy.model import (
     TrafficRule,
     display_name,
 )
-from l7proxy.policy.yaml_lines import Document, Path
+from l7proxy.yaml_lines import Document, Path
 
 CLUSTERWIDE = "CiliumClusterwideNetworkPolicy"
 RULE_LIST = "RuleList"

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from l7proxy.file_errors import FileError
 from l7proxy.policy import cover, findings, roads, selectors
-from l7proxy.policy.documents import PolicyError
 from l7proxy.policy.model import (
     Direction,
     HttpRule,
@@ -58,7 +58,7 @@ class Report:
 
     rule_count: int
     destinations: tuple[Destination, ...]
-    warnings: tuple[PolicyError, ...]
+    warnings: tuple[FileError, ...]
 
 
 @dataclass(frozen=True, slots=True)

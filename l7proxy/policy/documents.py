@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from l7proxy import yaml_lines
+from l7proxy.file_errors import FileError, FileErrors
 from l7proxy.limits import Limits
-from l7proxy.policy import build, yaml_lines
+from l7proxy.policy import build
 from l7proxy.policy.model import Policy, PolicySet, Source
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PolicyError:
-    """One thing wrong with one file; ``line`` counts from 1, 0 where the file has no lines."""
-
-    file: str
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.message}"
-
-
-class PolicyErrors(Exception):
+class PolicyErrors(FileErrors):
     """The documents are not valid; ``errors`` holds everything found, in order of place."""
-
-    def __init__(self, errors: Iterable[PolicyError]) -> None:
-        self.errors = tuple(sorted(errors))
-        super().__init__("\n".join(map(str, self.errors)))
-
-    def __reduce__(self) -> tuple[type[PolicyErrors], tuple[tuple[PolicyError, ...]]]:
-        return PolicyErrors, (self.errors,)
 
 
 def load_paths(paths: Iterable[str | Path], limits: Limits | None = None) -> PolicySet:
@@ -47,13 +28,13 @@ def load_paths(paths: Iterable[str | Path], limits: Limits | None = None) -> Pol
     Raises PolicyErrors with every error in every file.
     """
     limits = limits or Limits()
-    errors: list[PolicyError] = []
+    errors: list[FileError] = []
     policies: list[Policy] = []
     for file in _files(paths, errors):
         try:
             text = _read(file, limits)
         except (OSError, ValueError) as error:
-            errors.append(PolicyError(str(file), 0, _reason(error)))
+            errors.append(FileError(str(file), 0, _reason(error)))
         else:
             policies.extend(_parse(str(file), text, limits, errors))
     errors.extend(_repeated(policies))
@@ -64,7 +45,7 @@ def load_paths(paths: Iterable[str | Path], limits: Limits | None = None) -> Pol
 
 def load_text(text: str | bytes, name: str = "<text>", limits: Limits | None = None) -> PolicySet:
     """The policies of one text, as if it were the file ``name``. Raises PolicyErrors."""
-    errors: list[PolicyError] = []
+    errors: list[FileError] = []
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     policies = list(_parse(name, data, limits or Limits(), errors))
     errors.extend(_repeated(policies))
@@ -79,7 +60,7 @@ def policy_set(policies: Iterable[Policy]) -> PolicySet:
     return PolicySet(ordered, hashlib.sha256(repr(ordered).encode()).hexdigest())
 
 
-def _files(paths: Iterable[str | Path], errors: list[PolicyError]) -> list[Path]:
+def _files(paths: Iterable[str | Path], errors: list[FileError]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in map(Path, paths):
         try:
@@ -89,9 +70,9 @@ def _files(paths: Iterable[str | Path], errors: list[PolicyError]) -> list[Path]
             elif path.exists():
                 found[path] = None
             else:
-                errors.append(PolicyError(str(path), 0, "no such file or directory"))
+                errors.append(FileError(str(path), 0, "no such file or directory"))
         except (OSError, ValueError) as error:
-            errors.append(PolicyError(str(path), 0, _reason(error)))
+            errors.append(FileError(str(path), 0, _reason(error)))
     return list(found)
 
 
@@ -116,27 +97,27 @@ def _reason(error: OSError | ValueError) -> str:
     return str(error)
 
 
-def _parse(file: str, text: bytes, limits: Limits, errors: list[PolicyError]) -> Iterator[Policy]:
+def _parse(file: str, text: bytes, limits: Limits, errors: list[FileError]) -> Iterator[Policy]:
     documents = yaml_lines.load(
         text, max_depth=limits.policy_depth, max_values=limits.policy_values
     )
     try:
         for document in documents:
             policy, found = build.policy(file, document)
-            errors.extend(PolicyError(file, line, message) for line, message in found)
+            errors.extend(FileError(file, line, message) for line, message in found)
             if policy is not None:
                 yield policy
     except yaml_lines.YamlError as error:
-        errors.append(PolicyError(file, error.line, error.message))
+        errors.append(FileError(file, error.line, error.message))
 
 
-def _repeated(policies: Sequence[Policy]) -> Iterator[PolicyError]:
+def _repeated(policies: Sequence[Policy]) -> Iterator[FileError]:
     seen: dict[tuple[str, str | None, str], Source] = {}
     for policy in policies:
         key = (policy.kind, policy.namespace, policy.name)
         first = seen.setdefault(key, policy.source)
         if first is not policy.source:
-            yield PolicyError(
+            yield FileError(
                 policy.source.file,
                 policy.source.line,
                 f"metadata.name: {policy.kind} {policy.display_name!r} is already defined "

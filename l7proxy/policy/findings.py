@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from l7proxy.file_errors import FileError
 from l7proxy.policy import cover, patterns, selectors
-from l7proxy.policy.documents import PolicyError
 from l7proxy.policy.model import (
     Direction,
     HttpRule,
@@ -36,13 +36,13 @@ class _Placed:
     rule: HttpRule
 
 
-def of(policies: PolicySet, workloads: Sequence[Workload] | None = None) -> list[PolicyError]:
+def of(policies: PolicySet, workloads: Sequence[Workload] | None = None) -> list[FileError]:
     """The warnings for a policy set, in order of place.
 
     With ``workloads`` also for selectors that name none of them; None says that they are not
     known. A warning has the form of an error and refuses nothing.
     """
-    found: set[PolicyError] = set()
+    found: set[FileError] = set()
     for policy in policies.policies:
         for spec in policy.specs:
             if workloads is not None:
@@ -54,13 +54,13 @@ def of(policies: PolicySet, workloads: Sequence[Workload] | None = None) -> list
     return sorted(found)
 
 
-def _warning(where: Policy | Spec | TrafficRule | PortRule | HttpRule, text: str) -> PolicyError:
-    return PolicyError(where.source.file, where.source.line, text)
+def _warning(where: Policy | Spec | TrafficRule | PortRule | HttpRule, text: str) -> FileError:
+    return FileError(where.source.file, where.source.line, text)
 
 
 def _selecting_nobody(
     policy: Policy, spec: Spec, workloads: Sequence[Workload]
-) -> Iterator[PolicyError]:
+) -> Iterator[FileError]:
     if not any(selectors.matches(spec.subject, each) for each in workloads):
         yield _warning(
             spec, f"policy {policy.display_name} selects no known workload ({spec.subject})"
@@ -80,7 +80,7 @@ def _selecting_nobody(
 
 def _of_side(
     policies: PolicySet, policy: Policy, spec: Spec, side: Side, direction: Direction
-) -> Iterator[PolicyError]:
+) -> Iterator[FileError]:
     for traffic in (*side.allow, *side.deny):
         yield from _of_traffic(policy, traffic)
     l4_rules = _l4_rules(policies, spec, direction)
@@ -112,7 +112,7 @@ def _of_side(
             yield from _shadowed(placed, everything[:at], everything)
 
 
-def _of_traffic(policy: Policy, rule: TrafficRule) -> Iterator[PolicyError]:
+def _of_traffic(policy: Policy, rule: TrafficRule) -> Iterator[FileError]:
     name = f"{rule.label} of policy {policy.display_name}"
     if rule.peers is not None and not (
         rule.peers.selectors or rule.peers.entities or rule.peers.cidrs
@@ -132,7 +132,7 @@ def _of_traffic(policy: Policy, rule: TrafficRule) -> Iterator[PolicyError]:
         yield _warning(ports, text)
 
 
-def _of_patterns(rule: HttpRule) -> Iterator[PolicyError]:
+def _of_patterns(rule: HttpRule) -> Iterator[FileError]:
     name = _name(rule)
     for value in _literals(rule.method):
         if not _TOKEN.fullmatch(value):
@@ -165,7 +165,7 @@ def _of_patterns(rule: HttpRule) -> Iterator[PolicyError]:
 
 def _shadowed(
     placed: _Placed, earlier: list[_Placed], everything: list[_Placed]
-) -> Iterator[PolicyError]:
+) -> Iterator[FileError]:
     rule = placed.rule
     is_block = rule.action is RuleAction.BLOCK
     for other in earlier if is_block else everything:

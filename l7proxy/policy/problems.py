@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from l7proxy.policy.yaml_lines import Document, Path
+from l7proxy.yaml_lines import Document, Path
 
 # Fields of Cilium's schema that l7proxy does not enforce. Naming them tells an author that the
 # document is fine and the product is not, and keeps a typing mistake apart from a missing feature.

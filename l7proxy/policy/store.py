@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from l7proxy.file_errors import FileError
 from l7proxy.limits import Limits
-from l7proxy.policy.documents import PolicyError, PolicyErrors, load_paths
+from l7proxy.policy.documents import PolicyErrors, load_paths
 from l7proxy.policy.model import PolicySet
 
 
@@ -22,7 +23,7 @@ class Outcome:
     applied: bool
     changed: bool
     revision: int
-    errors: tuple[PolicyError, ...] = ()
+    errors: tuple[FileError, ...] = ()
 
 
 class LiveSet:
@@ -36,7 +37,7 @@ class LiveSet:
         self._limits = limits or Limits()
         self.current: PolicySet | None = None
         self.revision = 0
-        self.errors: tuple[PolicyError, ...] = ()
+        self.errors: tuple[FileError, ...] = ()
 
     @property
     def last_error(self) -> str | None:

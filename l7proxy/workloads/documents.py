@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from l7proxy import yaml_lines
 from l7proxy.file_errors import FileError, FileErrors
 from l7proxy.limits import Limits
-from l7proxy.policy import yaml_lines
 from l7proxy.workloads import pods
 from l7proxy.workloads.model import Workload
 

@@ -6,8 +6,8 @@ import re
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from l7proxy.policy.yaml_lines import Document, Path
 from l7proxy.workloads.model import Address, Workload
+from l7proxy.yaml_lines import Document, Path
 
 CGROUP = "l7proxy.io/cgroup"
 NETNS = "l7proxy.io/netns"

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from l7proxy.policy.documents import PolicyError, PolicyErrors, load_text
-from l7proxy.policy.yaml_lines import YamlError, load
+from l7proxy.file_errors import FileError
+from l7proxy.policy.documents import PolicyErrors, load_text
+from l7proxy.yaml_lines import YamlError, load
 from tests.policy.support import http, policy
 
 
@@ -111,7 +112,7 @@ VALID = policy(http("{method: GET, path: '/users(/.*)?'}", "{action: block, path
 
 def loads_or_says_why(data: bytes) -> None:
     """Any bytes either load or raise PolicyErrors with one line for each error."""
-    errors: tuple[PolicyError, ...] | None = None
+    errors: tuple[FileError, ...] | None = None
     try:
         load_text(data)
     except PolicyErrors as error:
