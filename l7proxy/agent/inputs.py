@@ -7,10 +7,11 @@ keep new workloads from being known, nor the other way about.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from l7proxy.agent.watch import fingerprint
+from l7proxy.agent.watch import Fingerprint, fingerprint
 from l7proxy.config import Config
 from l7proxy.limits import Limits
 from l7proxy.policy.store import LiveSet
@@ -19,6 +20,7 @@ from l7proxy.workloads.documents import WorkloadErrors, WorkloadSet
 
 _SETTLE_SECONDS = 0.05
 _SETTLE_TRIES = 10
+_GRAIN_NS = 100_000_000
 
 
 class LiveWorkloads:
@@ -42,14 +44,13 @@ class Inputs:
     """Reads both inputs; ``policies`` and ``workloads`` hold what is good of them."""
 
     def __init__(self, config: Config) -> None:
-        self._policies_path = config.policies
-        self._workloads_path = config.workloads
+        self.paths = (config.policies, config.workloads)
         self.policies = LiveSet(config.limits)
         self.workloads = LiveWorkloads(config.limits)
-
-    @property
-    def paths(self) -> tuple[Path, Path]:
-        return self._policies_path, self._workloads_path
+        self._files = (
+            _Files(config.policies, lambda: self.policies.replace([config.policies])),
+            _Files(config.workloads, lambda: self.workloads.replace(config.workloads)),
+        )
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -61,17 +62,32 @@ class Inputs:
         found = self.workloads.current
         return tuple(map(str, found.warnings)) if found is not None else ()
 
-    async def read(self) -> None:
-        """Read everything again. Nothing is raised: see ``errors``."""
-        await _settled(self._policies_path, lambda: self.policies.replace([self._policies_path]))
-        await _settled(self._workloads_path, lambda: self.workloads.replace(self._workloads_path))
+    async def read(self, *, insist: bool = False) -> None:
+        """Read what has changed, or with ``insist`` everything. Raises nothing: see ``errors``."""
+        for files in self._files:
+            await files.read(insist)
 
 
-async def _settled(path: Path, read: Callable[[], object]) -> None:
-    """Read, and again if it changed meanwhile: a file may be in the middle of being written."""
-    for _ in range(_SETTLE_TRIES):
-        before = fingerprint(path)
-        await asyncio.to_thread(read)
-        if fingerprint(path) == before:
-            return
-        await asyncio.sleep(_SETTLE_SECONDS)
+class _Files:
+    """The files at one path; a long list of pods is not read again for a changed policy."""
+
+    def __init__(self, path: Path, replace: Callable[[], object]) -> None:
+        self._path = path
+        self._replace = replace
+        self._known: Fingerprint | None = None
+
+    async def read(self, insist: bool) -> None:
+        """Read, and again if they changed meanwhile: one may be in the middle of being written."""
+        for _ in range(_SETTLE_TRIES):
+            now = time.time_ns()
+            before = fingerprint(self._path)
+            if before == self._known and not insist:
+                return
+            await asyncio.to_thread(self._replace)
+            if fingerprint(self._path) == before:
+                # Another write within the clock's grain would look the same: then do not rely on
+                # the looks, and read again at the next notice.
+                settled = now - max((look.changed_ns for look in before), default=0) > _GRAIN_NS
+                self._known = before if settled else None
+                return
+            await asyncio.sleep(_SETTLE_SECONDS)

@@ -36,10 +36,12 @@ def run(config: Config) -> int:
     state = StateDir(config.state)
     # Until there is something to reload, a reload has nothing to say.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    report = Report()
     try:
         tally.clear(state.metrics)
-        return asyncio.run(_run(config, state, Report()))
+        return asyncio.run(_run(config, state, report))
     finally:
+        report.close()
         state.close()
 
 

@@ -94,7 +94,7 @@ class Node:
                 await self._follow_places()
             else:
                 self._changed.clear()
-                await self.inputs.read()
+                await self.inputs.read(insist=self._insist)
                 await self._bring_in_force()
             await self._offer_listeners()
 

@@ -122,7 +122,7 @@ class Pool:
         waits = [asyncio.create_task(worker.wait()) for worker in workers if worker.pid]
         if waits:
             _, late = await asyncio.wait(waits, timeout=seconds)
-            if late:
+            if late and seconds:
                 self._report.error(f"{len(late)} workers did not drain in {seconds:g} s: killed")
             for worker in workers:
                 worker.kill()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from dataclasses import dataclass
 
+from l7proxy.observe.writer import LineWriter
+
+_STDERR = 2
 _REMEMBERED = 32
 
 
@@ -19,29 +21,32 @@ class Said:
 
 
 class Report:
-    """Writes messages, and remembers the last errors for ``l7proxy status``."""
+    """Writes messages, and remembers the last errors for ``l7proxy status``.
+
+    A reader of standard error that stalls does not stop the agent.
+    """
 
     def __init__(self) -> None:
         self._errors: deque[Said] = deque(maxlen=_REMEMBERED)
+        self._writer = LineWriter(_STDERR)
 
     @property
     def last_error(self) -> Said | None:
         return self._errors[-1] if self._errors else None
 
     def info(self, message: str) -> None:
-        _write(message)
+        self._write(message)
 
     def error(self, message: str) -> None:
         """``message`` may have several lines, one for each fault."""
         for line in message.splitlines():
             self._errors.append(Said(time.time(), line))
-            _write(f"error: {line}")
+            self._write(f"error: {line}")
 
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
 
-def _write(message: str) -> None:
-    try:
-        sys.stderr.write(f"l7proxy: {message}\n")
-        sys.stderr.flush()
-    except OSError:
-        # Nobody reads it any more; the agent goes on.
-        return
+    def _write(self, message: str) -> None:
+        self._writer.write(f"l7proxy: {message}\n".encode("utf-8", "backslashreplace"))
+        self._writer.flush_soon()

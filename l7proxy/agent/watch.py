@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import watchfiles
 
@@ -21,7 +23,18 @@ _LOOK_SECONDS = 0.5
 _QUIET_MS = 50
 _BURST_MS = 400
 
-Fingerprint = tuple[tuple[str, int, int, int, int], ...]
+
+class Look(NamedTuple):
+    """What can be told of a file without reading it."""
+
+    name: str
+    device: int
+    inode: int
+    changed_ns: int
+    size: int
+
+
+Fingerprint = tuple[Look, ...]
 
 
 class Watch:
@@ -76,21 +89,16 @@ def fingerprint(path: Path) -> Fingerprint:
     return tuple(_looks(path))
 
 
-def _looks(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
+def _looks(path: Path) -> Iterator[Look]:
     try:
         own = path.stat()
     except OSError:
         return
-    # A directory's own times change with its entries, which are looked at one by one.
-    is_directory = path.is_dir()
-    yield (
-        "",
-        own.st_dev,
-        own.st_ino,
-        *((0, 0) if is_directory else (own.st_ctime_ns, own.st_size)),
-    )
-    if not is_directory:
+    if not stat.S_ISDIR(own.st_mode):
+        yield Look("", own.st_dev, own.st_ino, own.st_ctime_ns, own.st_size)
         return
+    # A directory's own times change with its entries, which are looked at one by one.
+    yield Look("", own.st_dev, own.st_ino, 0, 0)
     try:
         with os.scandir(path) as entries:
             names = sorted(entry.name for entry in entries if entry.name.endswith(SUFFIXES))
@@ -100,6 +108,6 @@ def _looks(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
         try:
             found = (path / name).stat()
         except OSError:
-            yield (name, 0, 0, 0, 0)
+            yield Look(name, 0, 0, 0, 0)
         else:
-            yield (name, found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size)
+            yield Look(name, found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Hashable
@@ -107,8 +108,9 @@ class Worker:
 
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
+            # Not ``Process.kill``: it may reap the process, and then its exit code is lost.
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+                os.kill(self._process.pid, signal.SIGKILL)
 
     async def wait(self) -> int:
         """Wait until the process has ended; its exit code, negative for a signal."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from l7proxy.observe import tally
-from l7proxy.observe.accesslog import AccessLog
+from l7proxy.observe.accesslog import LineEncoder
 from l7proxy.observe.flows import RequestRecord
-from l7proxy.observe.lines import LineEncoder
 from l7proxy.observe.tally import Tally
+from l7proxy.observe.writer import LineWriter
 from l7proxy.policy.verdict import Road
 from l7proxy.reasons import Reason
 
@@ -44,7 +44,7 @@ class Recorder:
     """
 
     def __init__(
-        self, node: str, tally_path: Path | None = None, log: AccessLog | None = None
+        self, node: str, tally_path: Path | None = None, log: LineWriter | None = None
     ) -> None:
         self.tally = Tally() if tally_path is None else tally.resume(tally_path)
         self._path = tally_path
@@ -127,5 +127,5 @@ def open_recorder(settings: RecorderSettings) -> Recorder:
         fd = _STREAMS.get(settings.log)
         if fd is None:
             fd = os.open(settings.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        log = AccessLog(fd, settings.log_lock)
+        log = LineWriter(fd, settings.log_lock)
     return Recorder(settings.node, settings.tally, log)

@@ -180,15 +180,18 @@ class Node:
         eventually(self.answers)
         return self
 
-    def spawn(self) -> subprocess.Popen[bytes]:
+    def spawn(self) -> None:
         with (self.folder / "out").open("ab") as out, (self.folder / "err").open("ab") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "l7proxy", "run", "-c", str(self.config)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
-        return self.process
+            self.spawn_into(out, err)
+
+    def spawn_into(self, out: Any, err: Any) -> None:
+        """Start the agent with its output going to these files."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "l7proxy", "run", "-c", str(self.config)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+        )
 
     def answers(self) -> bool:
         assert self.process is not None

@@ -79,7 +79,8 @@ async def started(node: Node, datapath: FakeDatapath) -> AsyncIterator[AgentNode
     config = load(node.config)
     state = StateDir(config.state)
     with ThreadPoolExecutor(1) as thread:
-        agent = AgentNode(config, state, Opened(datapath, "userspace", "a test"), Report(), thread)
+        report = Report()
+        agent = AgentNode(config, state, Opened(datapath, "userspace", "a test"), report, thread)
         try:
             await agent.start()
             keeper = asyncio.create_task(agent.keep())
@@ -88,6 +89,7 @@ async def started(node: Node, datapath: FakeDatapath) -> AsyncIterator[AgentNode
             await asyncio.gather(keeper, return_exceptions=True)
         finally:
             await agent.close(0.0)
+            report.close()
             state.close()
 
 
@@ -240,8 +242,10 @@ def test_auto_says_in_one_line_why_ebpf_does_not_work_here(
     monkeypatch.setattr("l7proxy.agent.datapaths._kernel", no_kernel)
     config = load(prepared.config)
 
-    opened = open_datapath(config.model_copy(update={"datapath": "auto"}), Report())
+    report = Report()
+    opened = open_datapath(config.model_copy(update={"datapath": "auto"}), report)
     opened.datapath.close()
+    report.close()
     assert (opened.mode, opened.why) == ("userspace", "no permission for bpf(): run as root")
     assert capfd.readouterr().err == (
         "l7proxy: userspace mode, because eBPF does not work here:"
@@ -249,7 +253,7 @@ def test_auto_says_in_one_line_why_ebpf_does_not_work_here(
     )
 
     with pytest.raises(AgentError, match="datapath: ebpf: no permission"):
-        open_datapath(config.model_copy(update={"datapath": "ebpf"}), Report())
+        open_datapath(config.model_copy(update={"datapath": "ebpf"}), report)
 
 
 def test_the_state_directory_lets_the_next_agent_in(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -141,3 +143,26 @@ def test_a_killed_agent_takes_its_workers_along_and_the_next_one_starts(node: No
 
     node.start()
     assert node.get("/users") == 200
+
+
+def test_a_reader_of_the_log_that_sleeps_stops_neither_serving_nor_the_agent(
+    prepare: Callable[..., Node],
+) -> None:
+    node = prepare()
+    asleep, output = os.pipe()
+    fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        node.spawn_into(output, output)
+        eventually(node.answers)
+        with contextlib.closing(node.connect()) as connection:
+            assert [get(connection, "/users") for _ in range(200)] == [200] * 200
+        node.allow("/new")
+        node.in_force(2)
+        (node.policies / "bad.yaml").write_text("kind: Nonsense\n")
+        eventually(lambda: node.status()["errors"])
+
+        assert node.get("/new") == 200
+        assert node.stop() == 0
+    finally:
+        os.close(output)
+        os.close(asleep)

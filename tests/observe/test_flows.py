@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from l7proxy.observe.accesslog import LineEncoder
 from l7proxy.observe.flows import printable, to_flow
-from l7proxy.observe.lines import LineEncoder
 from l7proxy.policy.verdict import Road
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.reasons import Reason

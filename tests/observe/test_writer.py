@@ -6,13 +6,13 @@ import sys
 import threading
 from pathlib import Path
 
-from l7proxy.observe.accesslog import AccessLog
+from l7proxy.observe.writer import LineWriter
 
 
 def test_lines_are_written_in_order_and_on_close(tmp_path: Path) -> None:
     path = tmp_path / "log"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    log = AccessLog(fd)
+    log = LineWriter(fd)
     lines = [f"{number}\n".encode() for number in range(5000)]
     for line in lines:
         log.write(line)
@@ -25,7 +25,7 @@ def test_lines_are_written_in_order_and_on_close(tmp_path: Path) -> None:
 
 def test_lines_appear_without_close() -> None:
     read, write = os.pipe()
-    log = AccessLog(write)
+    log = LineWriter(write)
     log.write(b"one\n")
 
     assert os.read(read, 100) == b"one\n"
@@ -36,7 +36,7 @@ def test_lines_appear_without_close() -> None:
 
 def test_a_reader_that_sleeps_costs_lines_and_never_time() -> None:
     read, write = os.pipe()
-    log = AccessLog(write, buffer_bytes=1 << 20)
+    log = LineWriter(write, buffer_bytes=1 << 20)
     line = b"x" * 1023 + b"\n"
     for _ in range(4096):
         log.write(line)
@@ -56,7 +56,7 @@ def test_a_reader_that_sleeps_costs_lines_and_never_time() -> None:
 def test_a_reader_that_went_away_costs_lines_only() -> None:
     read, write = os.pipe()
     os.close(read)
-    log = AccessLog(write)
+    log = LineWriter(write)
     log.write(b"one\n")
     log.write(b"two\n")
     log.close()
@@ -68,7 +68,7 @@ def test_a_reader_that_went_away_costs_lines_only() -> None:
 def test_a_descriptor_that_someone_made_non_blocking_gets_every_line() -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)
-    log = AccessLog(write)
+    log = LineWriter(write)
     line = b"y" * 999 + b"\n"
     for _ in range(1000):
         log.write(line)
@@ -86,8 +86,8 @@ def test_a_descriptor_that_someone_made_non_blocking_gets_every_line() -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from l7proxy.observe.accesslog import AccessLog
-log = AccessLog(1, Path(sys.argv[1]))
+from l7proxy.observe.writer import LineWriter
+log = LineWriter(1, Path(sys.argv[1]))
 for number in range(200):
     log.write(sys.argv[2].encode() * 9999 + b"\\n")
 log.close()
