@@ -152,14 +152,6 @@ class ClientConnection(ClientTransport):
             self._snapshot = snapshot
         return self._decider
 
-    def hold_reading(self, held: bool) -> None:
-        """Lets the client wait, or takes its bytes again; what has come is looked at then."""
-        self._held = held
-        if held:
-            self.settle_reading()
-        else:
-            self.advance()
-
     def exchange_ended(
         self, keep: bool, discard: RequestRelay | None = None, unread: bool = False
     ) -> None:
@@ -168,7 +160,6 @@ class ClientConnection(ClientTransport):
         ``unread``: there may be more to come of this one.
         """
         self.user = None
-        self._held = False
         self.discard = discard
         if not keep:
             self.close(linger=unread)
@@ -265,7 +256,7 @@ class ClientConnection(ClientTransport):
             self._advancing = False
         if self.ended and self.user is None and not self.write_paused:
             self.close()
-        elif self.buffer or self._held or self._reading_paused:
+        elif self.buffer or self._reading_paused:
             self.settle_reading()
 
     def _take_head(self) -> bool:

@@ -162,15 +162,14 @@ class Passing(Account):
         return False
 
     def upstream_paused(self) -> None:
-        """The backend does not read: let the client wait."""
+        """The backend does not read: its patience is judged now, not the client's."""
         self._stream_deadline()
-        self.client.hold_reading(True)
 
     def upstream_resumed(self) -> None:
         """The backend reads again."""
         if self.phase is _WAITING:
             self.wait(self.client.state.timers.clock())
-        self.client.hold_reading(False)
+        self.client.advance()
 
     # Silence.
 

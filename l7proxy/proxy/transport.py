@@ -49,7 +49,6 @@ class ClientTransport(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_held",
         "_queued",
         "_reading_paused",
         "_transport",
@@ -68,7 +67,6 @@ class ClientTransport(asyncio.Protocol):
         self.closing = False
         self.ended = False
         self.write_paused = False
-        self._held = False
         self._queued = 0
         self._reading_paused = False
 
@@ -99,10 +97,10 @@ class ClientTransport(asyncio.Protocol):
             self._transport.write_eof()
 
     def settle_reading(self) -> None:
-        """Reads, or lets the client wait while its bytes are held or too many are buffered."""
+        """Reads, or lets the client wait while too much of what it sent is still to be taken."""
         if self.closing:
             return
-        pause = self._held or len(self.buffer) > self.state.limits.body_buffer
+        pause = len(self.buffer) > self.state.limits.body_buffer
         if pause != self._reading_paused:
             self._reading_paused = pause
             if pause:

@@ -52,14 +52,20 @@ class Tunnel:
 
     def client_data(self) -> None:
         """Passes on what the client sent."""
+        if self._upstream.write_paused:
+            return
         data, self._client.buffer = self._client.buffer, b""
         self._sent += len(data)
         self._touch()
         self._upstream.write(data)
+        if self._client_ended:
+            self.client_eof()
 
     def client_eof(self) -> None:
         """The client sends no more; it may still read."""
         self._client_ended = True
+        if self._client.buffer:
+            return
         if self._upstream_ended:
             self._end(clean=True)
         else:
@@ -108,13 +114,13 @@ class Tunnel:
         self._end(clean=False)
 
     def upstream_paused(self) -> None:
-        """The backend does not read: let the client wait."""
-        self._client.hold_reading(True)
+        """The backend does not read: what the client sends stays in its buffer, and then in its
+        socket."""
 
     def upstream_resumed(self) -> None:
         """The backend reads again."""
         self._touch()
-        self._client.hold_reading(False)
+        self._client.advance()
 
     def _touch(self) -> None:
         state = self._client.state

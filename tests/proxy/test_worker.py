@@ -250,11 +250,15 @@ def test_a_worker_dies_with_its_parent(tmp_path: Path) -> None:
         )
         assert parent.stdout is not None
         pid = int(await parent.stdout.readline())
-        # With an end of the channel open in the child itself, only the signal can tell it.
-        await until(lambda: prctl_done(pid))
-        parent.kill()
-        await parent.wait()
-        await until(lambda: not alive(pid))
+        try:
+            # With an end of the channel open in the child itself, only the signal can tell it.
+            await until(lambda: prctl_done(pid))
+            parent.kill()
+            await parent.wait()
+            await until(lambda: not alive(pid))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     run(test())
 
