@@ -28,7 +28,7 @@ ALLOWED = {
     "datapath": {"policy", "workloads", "proxy"},
 }
 # Modules that are shared words: they describe and do nothing, and everyone may import them.
-WORDS = {"agent.datapath_port", "proxy.ports"}
+WORDS = {"datapath.port", "proxy.ports"}
 # What the modules at the top may import.
 TOP = {
     "__init__": set(),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from l7proxy import datapath
-from l7proxy.agent.datapath_port import Datapath, DatapathError
 from l7proxy.agent.errors import AgentError
 from l7proxy.agent.listeners import UserspaceDatapath
 from l7proxy.agent.report import Report
 from l7proxy.config import Config
+from l7proxy.datapath.port import Datapath, DatapathError
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from l7proxy.agent.datapath_port import Listener
 from l7proxy.agent.errors import AgentError
 from l7proxy.config import Listener as ListenerConfig
+from l7proxy.datapath.port import Listener
 from l7proxy.policy.model import PolicySet
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.proxy.userspace import ListenSpec

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from l7proxy.agent.datapath_port import DatapathError
 from l7proxy.agent.datapaths import Opened
 from l7proxy.agent.inputs import Inputs
 from l7proxy.agent.places import Places, places
@@ -18,6 +17,7 @@ from l7proxy.agent.pool import Pool
 from l7proxy.agent.report import Report
 from l7proxy.agent.statedir import StateDir
 from l7proxy.config import Config
+from l7proxy.datapath.port import DatapathError
 from l7proxy.observe import tally
 from l7proxy.observe.metrics import NodeFacts, connections_by_road
 from l7proxy.observe.recorder import RecorderSettings

@@ -8,10 +8,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from l7proxy.agent.datapath_port import Listener
 from l7proxy.agent.errors import AgentError
 from l7proxy.agent.report import Report
 from l7proxy.agent.worker import Worker, WorkerDied
+from l7proxy.datapath.port import Listener
 from l7proxy.proxy.control import Configure, Snapshot
 
 _START_SECONDS = 15.0

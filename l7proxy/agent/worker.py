@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 
 import l7proxy
-from l7proxy.agent.datapath_port import Listener
+from l7proxy.datapath.port import Listener
 from l7proxy.proxy.control import (
     Applied,
     Channel,

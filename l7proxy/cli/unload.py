@@ -17,7 +17,7 @@ def command(config: Config) -> None:
     Detaches and unpins what a stopped agent has left in force.
     """
     from l7proxy import datapath
-    from l7proxy.agent.datapath_port import DatapathError
+    from l7proxy.datapath.port import DatapathError
 
     if admin.answers(config.admin_socket):
         raise CommandError(

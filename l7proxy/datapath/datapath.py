@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from l7proxy.agent.datapath_port import DatapathError, Listener
 from l7proxy.config import Config
 from l7proxy.datapath import features, libbpf, listening, netns, tables
 from l7proxy.datapath.addresses import identity_number, packed, prefix_length
 from l7proxy.datapath.names import MAX_WORKERS, ROAD_NUMBERS, Counter
+from l7proxy.datapath.port import DatapathError, Listener
 from l7proxy.datapath.slots import Namespace, Slots
 from l7proxy.datapath.stale import Judge
 from l7proxy.datapath.store import cgroup_programs, open_store, remove_others

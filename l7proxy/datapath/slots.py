@@ -12,9 +12,9 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from l7proxy.agent.datapath_port import DatapathError
 from l7proxy.datapath import libbpf, netns
 from l7proxy.datapath.names import FLAG_NO_SPLICE, MAX_WORKERS
+from l7proxy.datapath.port import DatapathError
 from l7proxy.datapath.store import Store
 
 _BACKLOG = 4096

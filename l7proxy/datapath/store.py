@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from l7proxy.agent.datapath_port import DatapathError
 from l7proxy.datapath import features, libbpf, source
 from l7proxy.datapath.layout import Table
+from l7proxy.datapath.port import DatapathError
 from l7proxy.datapath.programs import PROGRAMS, Hook
 from l7proxy.limits import Limits
 from l7proxy.paths import bpf_dir

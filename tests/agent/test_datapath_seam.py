@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from l7proxy.agent.datapath_port import DatapathError, Listener
 from l7proxy.agent.datapaths import Opened, open_datapath
 from l7proxy.agent.errors import AgentError
 from l7proxy.agent.node import Node as AgentNode
@@ -21,6 +20,7 @@ from l7proxy.agent.places import places
 from l7proxy.agent.report import Report
 from l7proxy.agent.statedir import StateDir
 from l7proxy.config import load, parse_endpoint
+from l7proxy.datapath.port import DatapathError, Listener
 from l7proxy.policy.model import PolicySet
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.proxy.userspace import ListenSpec
