@@ -102,4 +102,5 @@ def report_fault(where: str, error: BaseException) -> None:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     at = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "?"
-    log.error("%s: %s: %s (%s)", where, type(error).__name__, error, at)
+    message = " ".join(str(error).split())
+    log.error("%s: %s: %s (%s)", where, type(error).__name__, message, at)

@@ -97,6 +97,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Closes at once; what is queued for the backend is dropped."""
         self.user = None
         self.destination.forget(self)
+        self.release()
         if self.transport is not None:
             self.transport.abort()
 

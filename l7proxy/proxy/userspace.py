@@ -15,6 +15,7 @@ from typing import Any
 
 from l7proxy.limits import Limits
 from l7proxy.proxy.ports import Downstream, Endpoint, Resolver
+from l7proxy.proxy.state import log
 from l7proxy.workloads.directory import Directory
 from l7proxy.workloads.model import HOST, Peer, Workload, World
 from l7proxy.workloads.pods import plain
@@ -78,28 +79,36 @@ class Adapter:
 class _ListenerResolver:
     """The resolver of one listener."""
 
-    __slots__ = ("_adapter", "_spec")
+    __slots__ = ("_adapter", "_spec", "_warned")
 
     def __init__(self, adapter: Adapter, spec: ListenSpec) -> None:
         self._adapter = adapter
         self._spec = spec
+        self._warned = False
 
     def resolve(self, sock: socket.socket) -> Downstream | None:
         """None, a refusal, while the listener's workload is not known: no policy could hold."""
-        spec, directory = self._spec, self._adapter.directory
-        server: Peer | None
-        if spec.workload is None:
-            server = directory.identify(spec.to.address)
-        else:
-            name = spec.workload if "/" in spec.workload else f"default/{spec.workload}"
-            server = directory.by_id(name)
+        server = self._server()
         if server is None:
             return None
-        client = endpoint(sock.getpeername())
-        peer = directory.identify(client.address)
-        if isinstance(peer, World) and client.address == endpoint(sock.getsockname()).address:
+        try:
+            client, own = endpoint(sock.getpeername()), endpoint(sock.getsockname())
+        except OSError:
+            return None  # it left before it was accepted
+        peer = self._adapter.directory.identify(client.address)
+        if isinstance(peer, World) and client.address == own.address:
             peer = HOST
-        return Downstream(peer, client, server, spec.to)
+        return Downstream(peer, client, server, self._spec.to)
+
+    def _server(self) -> Peer | None:
+        to, name = self._spec.to, self._spec.workload
+        if name is None:
+            return self._adapter.directory.identify(to.address)
+        found = self._adapter.directory.by_id(name if "/" in name else f"default/{name}")
+        if found is None and not self._warned:
+            log.warning("listener to %s: no workload %s: connections are refused", to, name)
+        self._warned = found is None
+        return found
 
 
 def endpoint(name: tuple[Any, ...]) -> Endpoint:

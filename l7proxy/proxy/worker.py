@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import importlib
 import os
@@ -131,17 +132,17 @@ class Worker:
         for client in tuple(state.clients):
             if client.idle:
                 client.close()
+        aborted = 0
         if state.clients:
             empty = asyncio.Event()
             state.on_empty = empty.set
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(state.limits.drain_timeout):
                     await empty.wait()
-            except TimeoutError:
-                pass
-        aborted = len(state.clients)
-        for client in tuple(state.clients):
-            client.reset()
+            aborted = len(state.clients)
+            for client in tuple(state.clients):
+                client.reset()
+            await empty.wait()
         state.pool.close()
         state.timers.stop()
         return aborted

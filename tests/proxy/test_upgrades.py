@@ -90,6 +90,40 @@ def test_a_tunnel_has_bounds(tmp_path: Path) -> None:
     run(test())
 
 
+def test_a_tunnel_has_bounds_the_other_way(tmp_path: Path) -> None:
+    """A backend that does not read makes the client wait, also for the end of what it sends."""
+    total = 64_000_000
+    go = asyncio.Event()
+
+    async def sleepy(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(ACCEPT)
+        await go.wait()
+        size = 0
+        while data := await peer.reader.read(1_000_000):
+            size += len(data)
+        await peer.send(b"%d" % size)
+
+    async def test() -> None:
+        async with proxied(tmp_path, sleepy) as proxy:
+            client = await proxy.client()
+            await client.send(OFFER)
+            await client.head()
+            sending = asyncio.ensure_future(client.send(*[bytes(64_000)] * (total // 64_000)))
+            connection = await proxy.serving()
+            await until(lambda: connection._reading_paused)
+            for _ in range(50):
+                await asyncio.sleep(0.002)
+                assert len(connection.buffer) <= Limits().body_buffer + 300_000
+            assert not sending.done()
+            go.set()
+            await sending
+            client.eof()
+            assert await client.rest() == b"%d" % total
+
+    run(test())
+
+
 def test_a_tunnel_passes_a_reset_on(tmp_path: Path) -> None:
     async def test() -> None:
         async with proxied(tmp_path, shout) as proxy:
