@@ -268,6 +268,17 @@ class Backend:
             await peer.close()
 
 
+@contextlib.asynccontextmanager
+async def serving(handler: Handler, address: str, port: int = 0) -> AsyncIterator[Backend]:
+    """A backend of its own, besides the one that ``proxied`` makes."""
+    backend = Backend(handler, address, port)
+    await backend.start()
+    try:
+        yield backend
+    finally:
+        await backend.stop()
+
+
 async def hello(peer: Peer) -> None:
     """Answers every request without content by its path."""
     while True:

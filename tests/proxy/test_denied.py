@@ -11,11 +11,12 @@ import pytest
 from l7proxy.limits import Limits
 from l7proxy.observe.flows import DROPPED
 from l7proxy.policy.verdict import Road
+from l7proxy.proxy.downstream import ClientConnection
 from l7proxy.proxy.userspace import Adapter
 from l7proxy.reasons import Reason
 from l7proxy.workloads.model import Workload
 from tests.http.corpus import Case, load_cases
-from tests.proxy.harness import USERS, Backend, Handler, Peer, policies, proxied, run, until
+from tests.proxy.harness import USERS, Handler, Peer, policies, proxied, run, serving, until
 
 ONLY_OK = '{path: "/ok", name: fine}, {path: "/blocked", action: block, name: never}'
 REFUSED = [case for case in load_cases() if case.reason is not None]
@@ -153,6 +154,22 @@ def test_a_denied_body_of_unknown_or_great_length_ends_the_connection(
     run(test())
 
 
+def test_what_comes_after_a_closing_answer_is_not_kept(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with proxied(tmp_path, limits=Limits(linger_timeout=1)) as proxy:
+            client = await proxy.client()
+            await client.send(b"nonsense\r\n\r\n")
+            assert (await client.answer()).status == 400
+            (connection,) = proxy.state.clients
+            assert isinstance(connection, ClientConnection)
+            await client.send(*[bytes(64_000)] * 100)
+            assert connection.buffer == b""
+            # Listening to it has an end too.
+            await until(lambda: not proxy.state.clients)
+
+    run(test())
+
+
 def test_a_connection_that_no_policy_admits_is_reset(tmp_path: Path) -> None:
     async def test() -> None:
         async with proxied(tmp_path) as proxy:
@@ -215,16 +232,16 @@ def test_forwarded_requests_take_turns(tmp_path: Path) -> None:
     other = Workload("default", "auth2", {"app": "auth"}, (USERS.addresses[0],))
 
     async def test() -> None:
-        auth = Backend(said(b"auth"), address="127.0.0.2")
-        await auth.start()
-        second = Backend(said(b"auth2"), address=str(USERS.addresses[0]), port=auth.port)
-        await second.start()
-        rules = (
-            "{path: /login, action: forward, name: to-auth, "
-            f"forward: {{endpoints: {{matchLabels: {{app: auth}}}}, port: {auth.port}}}}}, "
-            "{path: /ok}"
-        )
-        async with proxied(tmp_path, ready=False) as proxy:
+        async with (
+            serving(said(b"auth"), "127.0.0.2") as auth,
+            serving(said(b"auth2"), str(USERS.addresses[0]), auth.port),
+            proxied(tmp_path, ready=False) as proxy,
+        ):
+            rules = (
+                "{path: /login, action: forward, name: to-auth, "
+                f"forward: {{endpoints: {{matchLabels: {{app: auth}}}}, port: {auth.port}}}}}, "
+                "{path: /ok}"
+            )
             auth_at = Workload("default", "auth", {"app": "auth"}, (auth.ip,))
             found = policies(tmp_path, rules, proxy.backend.port)
             proxy.apply(found, (USERS, auth_at, other))
@@ -242,8 +259,6 @@ def test_forwarded_requests_take_turns(tmp_path: Path) -> None:
             answer = await client.get(b"/login")
             assert answer.status == 503
             assert answer.content.startswith(b"no-backend: ")
-        await auth.stop()
-        await second.stop()
 
     run(test())
 
