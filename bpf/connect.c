@@ -24,8 +24,10 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
     struct conn *conn;
     int local = 0;
 
-    if (!now || !now->epoch)
-        return 0;
+    if (!now || !now->epoch) {
+        count(COUNTER_CONNECT_EARLY);
+        return 0; /* the server's end refuses it, if that is covered */
+    }
     conn = conns.sk_storage_get(sk, &empty, BPF_SK_STORAGE_GET_F_CREATE);
     if (!conn) {
         count(COUNTER_STORAGE_FAILED);
@@ -54,15 +56,23 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
         }
     }
     conn->local = local;
-    if (!client || client == IDENTITY_PROXY)
-        return 0; /* unknown: judged by address at the server's end */
+    if (client == IDENTITY_PROXY) {
+        count(COUNTER_CONNECT_PROXY);
+        return 0;
+    }
+    if (!client) {
+        count(COUNTER_CONNECT_UNKNOWN);
+        return 0; /* judged by its address at the server's end */
+    }
     road = road_of(now->epoch, client, server, flow->server_port);
     if (road == ROAD_REFUSED) {
         count(COUNTER_CONNECT_REFUSED);
         return -1;
     }
-    if (road != ROAD_PROXY || local)
+    if (road != ROAD_PROXY || local) {
+        count(COUNTER_CONNECT_ALLOWED);
         return 0;
+    }
     if (!here || !here->proxy_port) {
         count(COUNTER_EGRESS_UNSTEERABLE);
         return -1;

@@ -46,11 +46,15 @@ int on_send(struct sk_msg_md *msg)
     if (!sk || !now)
         return SK_PASS;
     /* After shutdown() TCP knows what to answer; the redirect would deliver the bytes. */
-    if (sk->state != TCP_ESTABLISHED_STATE && sk->state != TCP_CLOSE_WAIT_STATE)
+    if (sk->state != TCP_ESTABLISHED_STATE && sk->state != TCP_CLOSE_WAIT_STATE) {
+        count(COUNTER_SENT_AFTER_END);
         return SK_PASS;
+    }
     conn = conns.sk_storage_get(sk, 0, 0);
-    if (!conn || !conn->peer.client_port)
+    if (!conn || !conn->peer.client_port) {
+        count(COUNTER_NOT_ENROLLED);
         return SK_PASS;
+    }
     peer = conn->peer;
     if (!conn->peer_sock) {
         struct half own = peer;

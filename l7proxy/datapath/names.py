@@ -36,6 +36,10 @@ class Counter(Enum):
         return member
 
     CONNECT_REFUSED = "connect_refused", "connect() refused by L3/L4 policy (EPERM)"
+    CONNECT_ALLOWED = "connect_allowed", "connect() let through"
+    CONNECT_PROXY = "connect_proxy", "connect() of the proxy itself"
+    CONNECT_UNKNOWN = "connect_unknown", "connect() from a namespace that is not covered"
+    CONNECT_EARLY = "connect_early", "connect() before the first policy set was applied"
     EGRESS_STEERED = "egress_steered", "connect() sent to the proxy for HTTP rules of egress"
     EGRESS_UNSTEERABLE = "egress_unsteerable", "connect() refused: it needs a proxy and has none"
     STORAGE_FAILED = "storage_failed", "connect() refused: no memory for the socket's storage"
@@ -52,6 +56,8 @@ class Counter(Enum):
     PAIRED = "paired", "connection with both ends ready for the short-circuit"
     ENROL_FAILED = "enrol_failed", "socket that could not be enrolled; it stays on TCP"
     UNPAIRED_MESSAGES = "unpaired_messages", "messages by TCP: the other end is not enrolled"
+    SENT_AFTER_END = "sent_after_end", "messages sent on a connection that is closing or gone"
+    NOT_ENROLLED = "not_enrolled", "messages by TCP: this socket was connected anew"
     REDIRECTED_MESSAGES = "redirected_messages", "messages short-circuited"
     REDIRECTED_BYTES = "short_circuit_bytes", "bytes short-circuited"
     REDIRECT_FAILED = "redirect_failed", "messages by TCP: the redirect was not possible"

@@ -254,10 +254,15 @@ class ClientConnection(ClientTransport):
             self.fault(error)
         finally:
             self._advancing = False
-        if self.ended and self.user is None and not self.write_paused:
+        if self.user is None and not self.write_paused and self._over:
             self.close()
         elif self.buffer or self._reading_paused:
             self.settle_reading()
+
+    @property
+    def _over(self) -> bool:
+        """Whether no further request can come, now that none is being served."""
+        return self.ended or (self.state.draining and self.idle)
 
     def _take_head(self) -> bool:
         """Starts an exchange if the buffer holds a whole head. Raises Refused."""

@@ -126,6 +126,19 @@ def test_a_small_denied_body_is_thrown_away(tmp_path: Path, head: bytes) -> None
     run(test())
 
 
+def test_draining_waits_for_a_denied_body(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with proxied(tmp_path, rules=ONLY_OK) as proxy:
+            client = await proxy.client()
+            await client.send(b"POST /x HTTP/1.1\r\nHost: u\r\nContent-Length: 5\r\n\r\nab")
+            assert (await client.answer()).status == 403
+            proxy.state.draining = True
+            await client.send(b"cde")
+            assert await client.closed() == b""
+
+    run(test())
+
+
 @pytest.mark.parametrize(
     "head",
     [
