@@ -54,7 +54,7 @@ struct port_prefix {
 
 struct identity {
     u32 id;
-    u16 slot; /* of the namespace that owns the address, if FLAG_LOCAL */
+    u16 slot; /* of the namespace that owns the address, beyond all slots if not covered */
     u16 flags;
 };
 

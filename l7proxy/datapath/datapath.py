@@ -52,7 +52,13 @@ class EbpfDatapath:
         host_addresses = netns.addresses(None)
         try:
             located, cookies = self._locate(workloads)
-            entries = tables.compile_entries(policies, workloads, located, host_addresses)
+            entries = tables.compile_entries(
+                policies,
+                workloads,
+                located,
+                host_addresses,
+                host_slot=self._slots.number_of(self._cookie),
+            )
             self._record_cgroups(workloads)
             self._switch(entries, workloads)
             self._attach_cgroup()
@@ -207,6 +213,13 @@ class EbpfDatapath:
         The epoch before stays until the next switch, because a program that has just read its
         number may still be looking its entries up.
         """
+        limit = self._config.limits.kernel_roads
+        if len(entries.roads) > limit:
+            # The map has room for this set and its successor; a larger one could not be replaced.
+            raise DatapathError(
+                f"policy needs {len(entries.roads)} roads in the kernel: raise limits.kernel_roads, "
+                f"which is {limit}"
+            )
         self._drop_epochs_but(self._epoch)
         epoch = self._epoch % (2**32 - 1) + 1
         try:

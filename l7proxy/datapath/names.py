@@ -16,6 +16,8 @@ FIRST_FREE_IDENTITY = 256
 
 FLAG_LOCAL = 1
 FLAG_NO_SPLICE = 2
+NO_SLOT = 0xFFFF
+"""The slot of an address whose namespace is not covered."""
 
 MAX_WORKERS = 16
 """Worker processes whose listeners the steering program can tell apart."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from l7proxy.datapath import libbpf, netns
-from l7proxy.datapath.names import FLAG_NO_SPLICE, MAX_WORKERS
+from l7proxy.datapath.names import FLAG_NO_SPLICE, MAX_WORKERS, NO_SLOT
 from l7proxy.datapath.port import DatapathError
 from l7proxy.datapath.store import Store
 
@@ -57,9 +57,10 @@ class Slots:
     def __iter__(self) -> Iterator[Namespace]:
         return iter(self._namespaces.values())
 
-    def by_name(self, name: str | None) -> Namespace | None:
-        """The covered namespace of that name."""
-        return next((each for each in self if each.name == name), None)
+    def number_of(self, cookie: int) -> int:
+        """The slot of a namespace; NO_SLOT if it is not covered."""
+        found = self._namespaces.get(cookie)
+        return found.slot if found else NO_SLOT
 
     def cover(self, wanted: list[Namespace]) -> None:
         """Makes listeners and slots for namespaces that are new. Raises DatapathError.
@@ -162,6 +163,9 @@ class Slots:
                     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
                     undo.enter_context(sock)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                    # Accepted sockets inherit it. They have the server's own port, and must not
+                    # keep the server from listening there again.
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     try:
                         sock.bind((address, port))
                     except OSError:

@@ -24,6 +24,9 @@ FILES = (
 SLOT_PLACEHOLDER = 0x6C37_736C_6F74_2121
 """Stands in the steering program for its namespace slot; each loaded copy has its own number."""
 
+_EPOCHS = 2
+"""A policy set and its successor are in the maps at the same time."""
+
 _KERNEL_OFFSETS = {
     "OFF_RMEM_ALLOC": ("sock", "sk_backlog.rmem_alloc"),
     "OFF_RCVLOWAT": ("sock", "sk_rcvlowat"),
@@ -64,9 +67,9 @@ def assemble(folder: Path, limits: Limits) -> Source:
     macros |= {
         "SLOT_PLACEHOLDER": f'"{SLOT_PLACEHOLDER}"',
         "MAX_WORKLOADS": str(limits.workloads),
-        "MAX_IDENTITIES": str(limits.workloads * 4),
-        "MAX_PORT_CLASSES": "65536",
-        "MAX_ROADS": str(limits.kernel_roads),
+        "MAX_IDENTITIES": str(_EPOCHS * limits.workloads * 4),
+        "MAX_PORT_CLASSES": str(_EPOCHS * 65536),
+        "MAX_ROADS": str(_EPOCHS * limits.kernel_roads),
         "MAX_NAMESPACES": str(limits.namespaces),
         "MAX_CONNECTIONS": str(limits.tracked_connections),
     }

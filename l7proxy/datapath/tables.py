@@ -17,6 +17,7 @@ from l7proxy.datapath.names import (
     FLAG_NO_SPLICE,
     IDENTITY_HOST,
     IDENTITY_WORLD,
+    NO_SLOT,
 )
 from l7proxy.policy import roads
 from l7proxy.policy.decide import admit, cidrs, port_boundaries, selects
@@ -47,7 +48,7 @@ class Identity:
 
     network: Network
     number: int
-    slot: int = 0
+    slot: int = NO_SLOT
     flags: int = 0
 
 
@@ -68,16 +69,20 @@ def compile_entries(
     located: Iterable[Located],
     host_addresses: Iterable[Address],
     *,
+    host_slot: int = NO_SLOT,
     force_proxy: bool = False,
 ) -> Entries:
-    """Everything that the kernel needs to know. Raises TableError."""
+    """Everything that the kernel needs to know. Raises TableError.
+
+    ``host_slot`` is the slot of the node's own namespace, if workloads share it.
+    """
     local = {each.workload.id: each for each in located}
     networks = sorted(cidrs(policies), key=str)
     edges = [0, *port_boundaries(policies), _PORTS]
     ranges = [(low, high - 1) for low, high in pairwise(edges) if low < high]
     peers = _peers(workloads, networks)
     return Entries(
-        tuple(_identities(workloads, local, host_addresses, networks)),
+        tuple(_identities(workloads, local, host_addresses, host_slot, networks)),
         tuple(_port_classes(ranges)),
         _roads(policies, workloads, local, peers, ranges, force_proxy),
     )
@@ -130,17 +135,18 @@ def _identities(
     workloads: Sequence[Workload],
     local: Mapping[str, Located],
     host_addresses: Iterable[Address],
+    host_slot: int,
     networks: Sequence[Network],
 ) -> Iterator[Identity]:
     for network in networks:
         yield Identity(network, identity_number(network))
     for address in host_addresses:
-        yield Identity(ip_network(address), IDENTITY_HOST, 0, FLAG_LOCAL)
+        yield Identity(ip_network(address), IDENTITY_HOST, host_slot, FLAG_LOCAL)
     for workload in workloads:
         place = local.get(workload.id)
         if place is not None and place.shares_namespace:
             continue  # its addresses are the node's; it is known by cgroup and listener
-        slot = place.slot if place else 0
+        slot = place.slot if place else NO_SLOT
         flags = FLAG_LOCAL if place else 0
         if not workload.short_circuit:
             flags |= FLAG_NO_SPLICE

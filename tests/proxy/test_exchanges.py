@@ -9,9 +9,11 @@ import pytest
 from l7proxy.limits import Limits
 from l7proxy.observe.flows import FORWARDED
 from l7proxy.policy.verdict import Road
+from l7proxy.proxy.downstream import ClientConnection
+from l7proxy.proxy.ports import Endpoint
 from l7proxy.reasons import Reason
 from l7proxy.workloads.model import HOST
-from tests.proxy.harness import USERS, Peer, header, proxied, run, until
+from tests.proxy.harness import USERS, Client, Peer, Proxy, header, proxied, run, until
 
 
 def test_requests_share_a_client_and_a_backend_connection(tmp_path: Path) -> None:
@@ -313,5 +315,51 @@ def test_pipelining_reads_ahead_only_so_far(tmp_path: Path) -> None:
             # One read of the event loop may go over the mark.
             assert len(connection.buffer) < limits.body_buffer + 300_000
             client.reset()
+
+    run(test())
+
+
+async def deaf(proxy: Proxy, request: bytes) -> Client:
+    """A client that pipelines requests and reads no answer, until the proxy notices."""
+    client = await proxy.client(limit=1000)
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.writer.write(request * 100_000)
+    connection = await proxy.serving()
+    await until(lambda: connection.write_paused)
+    return client
+
+
+def test_answers_of_our_own_are_bounded_too(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with proxied(tmp_path, rules="{path: /ok}") as proxy:
+            client = await deaf(proxy, b"GET /no HTTP/1.1\r\nHost: users\r\n\r\n")
+            (connection,) = proxy.state.clients
+            assert isinstance(connection, ClientConnection)
+            assert connection.queued <= Limits().body_buffer + 1000
+            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            for _ in range(100_000):
+                assert (await client.answer()).status == 403
+
+    run(test())
+
+
+def test_a_deaf_client_leaves_the_backend_connection_usable(tmp_path: Path) -> None:
+    content = bytes(50_000)
+
+    async def answer(peer: Peer) -> None:
+        while True:
+            await peer.head()
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n" + content)
+
+    async def test() -> None:
+        async with proxied(tmp_path, answer) as proxy:
+            await deaf(proxy, b"GET / HTTP/1.1\r\nHost: users\r\n\r\n")
+            destination = proxy.state.pool.destination(
+                Endpoint(proxy.backend.ip, proxy.backend.port), None
+            )
+            await until(lambda: destination.idle == 1)
+            other = await proxy.client()
+            assert (await other.get()).content == content
+            assert proxy.witness.connects == 1
 
     run(test())
