@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from l7proxy.file_errors import FileErrors
-from l7proxy.policy.documents import PolicyErrors
 
 
 class CommandError(Exception):
@@ -22,7 +21,7 @@ def told() -> Iterator[None]:
     """Faults in files that are read inside become a CommandError."""
     try:
         yield
-    except (FileErrors, PolicyErrors) as error:
+    except FileErrors as error:
         raise CommandError(str(error)) from None
 
 

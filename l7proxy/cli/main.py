@@ -16,18 +16,19 @@ from l7proxy.cli.errors import CommandError, one_line
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
-# Imported when they are asked for: a command does not wait for what only others need.
-_COMMANDS = (
-    "run",
-    "check",
-    "explain",
-    "status",
-    "workloads",
-    "policies",
-    "doctor",
-    "unload",
-    "demo",
-)
+# Imported when they are asked for: a command does not wait for what only others need, and the
+# list of commands for none of them.
+_COMMANDS = {
+    "run": "Run the agent in the foreground.",
+    "check": "Validate policies, and show the roads.",
+    "explain": "Tell what would become of a request.",
+    "status": "Show how the running agent is.",
+    "workloads": "List the workloads that the agent knows.",
+    "policies": "List the policies that the agent enforces.",
+    "doctor": "Tell what this machine offers and lacks.",
+    "unload": "Remove everything from the kernel.",
+    "demo": "Show l7proxy at work.",
+}
 
 
 class _Commands(click.Group):
@@ -42,6 +43,10 @@ class _Commands(click.Group):
         module = importlib.import_module(f"l7proxy.cli.{cmd_name}")
         command: click.Command = module.command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

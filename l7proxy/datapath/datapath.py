@@ -217,7 +217,7 @@ class EbpfDatapath:
         if len(entries.roads) > limit:
             # The map has room for this set and its successor; a larger one could not be replaced.
             raise DatapathError(
-                f"policy needs {len(entries.roads)} roads in the kernel: raise limits.kernel_roads, "
+                f"policy needs {len(entries.roads)} roads: raise limits.kernel_roads, "
                 f"which is {limit}"
             )
         self._drop_epochs_but(self._epoch)
