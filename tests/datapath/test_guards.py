@@ -63,7 +63,7 @@ def test_mptcp_is_refused(covered: Covered, host: str) -> None:
     a = covered.node.workloads[0]
     with covered.counted() as risen, pytest.raises(PermissionError):
         a.tcp_socket(host, protocol=IPPROTO_MPTCP)
-    assert risen == {"mptcp_refused": 1}
+    assert risen.items() >= {"mptcp_refused": 1}.items()
     a.tcp_socket(host).close()
     covered.node.outside.tcp_socket(host, protocol=IPPROTO_MPTCP).close()
 
@@ -72,7 +72,7 @@ def test_mptcp_from_far_is_judged_as_tcp(covered: Covered, listener: socket.sock
     outside = covered.node.outside
     with covered.counted() as risen, pytest.raises(ConnectionRefusedError):
         outside.connect(*listener.getsockname(), protocol=IPPROTO_MPTCP)
-    assert risen == {"server_refused": 1}
+    assert risen.items() >= {"server_refused": 1}.items()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_options_that_go_past_the_programs_are_refused(
     a = covered.node.workloads[0]
     with a.tcp_socket(a.ip) as sock, covered.counted() as risen, pytest.raises(PermissionError):
         sock.setsockopt(level, name, value)
-    assert risen == {"sockopt_refused": 1}
+    assert risen.items() >= {"sockopt_refused": 1}.items()
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_fast_open_send_is_still_judged(covered: Covered, listener: socket.socke
         sock.settimeout(None)
         with pytest.raises(ConnectionRefusedError):
             sock.sendto(b"early", MSG_FASTOPEN, where)
-    assert risen == {"server_refused": 1}
+    assert risen.items() >= {"server_refused": 1}.items()
 
 
 def test_send_while_connecting_is_still_judged(covered: Covered, listener: socket.socket) -> None:
@@ -200,7 +200,7 @@ def test_send_while_connecting_is_still_judged(covered: Covered, listener: socke
         sock.settimeout(PATIENCE)
         with pytest.raises(ConnectionError):
             sock.sendall(b"early") or received(sock, 1)
-    assert risen == {"server_refused": 1}
+    assert risen.items() >= {"server_refused": 1}.items()
 
 
 def test_reused_socket_is_judged_anew(covered: Covered, listener: socket.socket) -> None:

@@ -160,7 +160,7 @@ def test_service_knows_pods_and_the_world(covered: Covered, cast: Cast) -> None:
             assert connects(cast.pod, host, 7002)
             with covered.counted() as risen, pytest.raises(ConnectionRefusedError):
                 cast.outside.connect(host, 7000)
-            assert risen == {"server_refused": 1}
+            assert risen.items() >= {"server_refused": 1}.items()
             cast.outside.connect(host, 7002).close()
 
 
