@@ -120,9 +120,11 @@ def test_a_backend_that_stops_reading_makes_the_client_wait(tmp_path: Path) -> N
             await client.send(b"POST / HTTP/1.1\r\nHost: u\r\nContent-Length: %d\r\n\r\n" % total)
             sending = asyncio.ensure_future(client.send(*[bytes(64_000)] * (total // 64_000)))
             connection = await proxy.serving()
+            user = connection.user
+            assert isinstance(user, Exchange)
+            await until(lambda: user.upstream is not None and user.upstream.write_paused)
             await until(lambda: connection._reading_paused)
-            assert isinstance(connection.user, Exchange)
-            upstream = connection.user.upstream
+            upstream = user.upstream
             assert upstream is not None
             assert upstream.transport is not None
             largest = 0

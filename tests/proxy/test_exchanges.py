@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,7 @@ from l7proxy.proxy.downstream import ClientConnection
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.reasons import Reason
 from l7proxy.workloads.model import HOST
-from tests.proxy.harness import USERS, Client, Peer, Proxy, header, proxied, run, until
+from tests.proxy.harness import USERS, Peer, Proxy, header, proxied, run, until
 
 
 def test_requests_share_a_client_and_a_backend_connection(tmp_path: Path) -> None:
@@ -319,26 +323,37 @@ def test_pipelining_reads_ahead_only_so_far(tmp_path: Path) -> None:
     run(test())
 
 
-async def deaf(proxy: Proxy, request: bytes) -> Client:
-    """A client that pipelines requests and reads no answer, until the proxy notices."""
-    client = await proxy.client(limit=1000)
-    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    client.writer.write(request * 100_000)
-    connection = await proxy.serving()
-    await until(lambda: connection.write_paused)
-    return client
+@contextlib.asynccontextmanager
+async def deaf(proxy: Proxy, request: bytes, count: int) -> AsyncIterator[socket.socket]:
+    """A client that pipelines requests and reads nothing, from when the proxy has noticed."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", proxy.port))
+        sending = asyncio.ensure_future(loop.sock_sendall(sock, request * count))
+        connection = await proxy.serving()
+        await until(lambda: connection.write_paused)
+        yield sock
+        sending.cancel()
+        await asyncio.wait([sending])
 
 
 def test_answers_of_our_own_are_bounded_too(tmp_path: Path) -> None:
+    count = 100_000
+
     async def test() -> None:
-        async with proxied(tmp_path, rules="{path: /ok}") as proxy:
-            client = await deaf(proxy, b"GET /no HTTP/1.1\r\nHost: users\r\n\r\n")
+        request = b"GET /no HTTP/1.1\r\nHost: users\r\n\r\n"
+        async with (
+            proxied(tmp_path, rules="{path: /ok}") as proxy,
+            deaf(proxy, request, count) as sock,
+        ):
             (connection,) = proxy.state.clients
             assert isinstance(connection, ClientConnection)
             assert connection.queued <= Limits().body_buffer + 1000
-            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
-            for _ in range(100_000):
-                assert (await client.answer()).status == 403
+            answers = b""
+            while answers.count(b"Access denied") < count:
+                answers += await asyncio.get_running_loop().sock_recv(sock, 1_000_000)
+            assert answers.count(b"HTTP/1.1 403") == count
 
     run(test())
 
@@ -352,8 +367,8 @@ def test_a_deaf_client_leaves_the_backend_connection_usable(tmp_path: Path) -> N
             await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n" + content)
 
     async def test() -> None:
-        async with proxied(tmp_path, answer) as proxy:
-            await deaf(proxy, b"GET / HTTP/1.1\r\nHost: users\r\n\r\n")
+        request = b"GET / HTTP/1.1\r\nHost: users\r\n\r\n"
+        async with proxied(tmp_path, answer) as proxy, deaf(proxy, request, 10_000):
             destination = proxy.state.pool.destination(
                 Endpoint(proxy.backend.ip, proxy.backend.port), None
             )
