@@ -67,11 +67,12 @@ def _show(screen: Console, *, userspace: bool, hold: bool) -> list[Played]:
                 stages.userspace(progress) if userspace else stages.pods(progress)
             )
         table.show_stage(screen, stage)
-        with table.progress(screen) as progress:
-            for each in play(stage, ROWS):
-                played.append(each)
-                progress(f"request {len(played)} of {len(ROWS)}: {each.row.request}")
-        table.show_rows(screen, played)
+        requests = table.Requests(screen, ROWS)
+        requests.begin()
+        for each in play(stage, ROWS):
+            played.append(each)
+            requests.add(each)
+        screen.print()
         _show_counters(screen, stage)
         _show_ways_on(screen, stage, hold=hold)
         if hold:

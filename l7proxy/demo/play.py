@@ -13,15 +13,16 @@ from l7proxy.demo.stages import Stage
 SERVED, REFUSED_AT_L7, REFUSED_AT_L4 = 0, 22, 28
 """Exit codes of ``l7proxy explain``."""
 
-SHOWN_BYTES, SHOWN_TEXT = 4096, 40
-"""Longer answers are shown by their size, longer lines cut."""
+SHOWN_BYTES = 4096
+"""Of longer answers the size is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
     """A row, what came of it, and every way in which that is not what the policy says.
 
-    ``road`` is "none" where the agent has no part in the connection.
+    ``road`` is "none" where the agent has no part in the connection, "refused" where there is to
+    be none.
     """
 
     row: Row
@@ -39,11 +40,15 @@ class Played:
     @property
     def got(self) -> str:
         """The client's outcome, for people."""
-        size = len(self.outcome.body)
-        if size > SHOWN_BYTES:
-            return f"{self.outcome.status} {size / 2**20:.1f} MiB"
-        text = str(self.outcome)
-        return text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 3] + "..."
+        outcome = self.outcome
+        server, place = outcome.header("X-Server"), outcome.header("Location")
+        if place:
+            return f"{outcome.status} to {place}"
+        if not server:
+            return str(outcome)
+        size = len(outcome.body)
+        much = f", {size / 2**20:.1f} MiB" if size > SHOWN_BYTES else ""
+        return f"{outcome.status} from {server}{much}"
 
     @property
     def decided_by(self) -> str:
@@ -95,7 +100,9 @@ def play(stage: Stage, rows: Sequence[Row]) -> Iterator[Played]:
 
 
 def _road(explanation: Explanation | None) -> str:
-    return explanation.road if explanation else "-"
+    if explanation is None:
+        return "-"
+    return "refused" if explanation.code == REFUSED_AT_L4 else explanation.road
 
 
 def _headers(row: Row) -> tuple[tuple[str, str], ...]:
