@@ -11,9 +11,7 @@ from l7proxy.cli import admin, options, show
 from l7proxy.cli.errors import told
 from l7proxy.config import Config
 from l7proxy.explain import Question, QuestionError, Surroundings, explain
-from l7proxy.policy import documents
 from l7proxy.policy.explain import EXIT_REFUSED_L4
-from l7proxy.workloads import documents as workload_documents
 
 _PATH = click.Path(path_type=Path)
 
@@ -79,6 +77,10 @@ def command(
 def _offline(
     question: Question, policy_paths: tuple[Path, ...], workloads_path: Path | None, config: Config
 ) -> dict[str, Any]:
+    # Here, since a question to the running agent needs no reader of documents.
+    from l7proxy.policy import documents
+    from l7proxy.workloads import documents as workload_documents
+
     with told():
         policies = documents.load_paths(policy_paths, config.limits)
         workloads = (

@@ -41,6 +41,12 @@ def test_help_lists_every_command(l7proxy: L7proxy) -> None:
     assert "..." not in listing
 
 
+def test_help_says_of_every_command_what_the_command_says(l7proxy: L7proxy) -> None:
+    listing = l7proxy("--help").out.partition("Commands:\n")[2].splitlines()
+    for name, line in zip(COMMANDS, listing, strict=True):
+        assert line.split(maxsplit=1)[1] in l7proxy(name, "--help").out
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(l7proxy: L7proxy, command: str) -> None:
     done = l7proxy(command, "--help")
