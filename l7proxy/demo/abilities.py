@@ -1,4 +1,4 @@
-"""Whether this machine lets the demo use pods and eBPF."""
+"""Whether this machine lets a node in miniature use pods and eBPF."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable
 
-from l7proxy.demo import cgroups, namespaces
+from l7proxy.demo import cgroups
 
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280}
 _BPF_MAP_CREATE = 0
@@ -17,8 +19,20 @@ _ARRAY = 2
 
 
 def lacking() -> str | None:
-    """What stands in the way of pods and eBPF, in one line; None where nothing does."""
-    probes: tuple[Callable[[], str | None], ...] = (_root, _programs, _cgroup2, _netns, _bpf)
+    """What stands in the way of the demo's pods, in one line; None where nothing does."""
+    return lacking_for_ebpf() or _program("nginx")
+
+
+def lacking_for_ebpf() -> str | None:
+    """What stands in the way of namespaces, cgroups and eBPF, in one line; None: nothing."""
+    probes: tuple[Callable[[], str | None], ...] = (
+        _root,
+        _programs,
+        _cgroup2,
+        _netns,
+        _bpf,
+        _bpffs,
+    )
     return next((problem for probe in probes if (problem := probe())), None)
 
 
@@ -27,10 +41,14 @@ def _root() -> str | None:
 
 
 def _programs() -> str | None:
-    for program in ("ip", "nsenter", "unshare", "nginx"):
-        if shutil.which(program) is None:
-            return f"the program {program} is missing"
+    for name in ("ip", "nsenter", "unshare"):
+        if problem := _program(name):
+            return problem
     return None if importlib.util.find_spec("bcc") else "bcc is missing (python3-bpfcc)"
+
+
+def _program(name: str) -> str | None:
+    return None if shutil.which(name) else f"the program {name} is missing"
 
 
 def _cgroup2() -> str | None:
@@ -42,7 +60,18 @@ def _cgroup2() -> str | None:
 
 
 def _netns() -> str | None:
-    return None if namespaces.available() else "network namespaces are not permitted here"
+    made = _succeeds("unshare", "--net", "true")
+    return None if made else "network namespaces are not permitted here"
+
+
+def _bpffs() -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = _succeeds("unshare", "--mount", "mount", "-t", "bpf", "bpf", folder)
+    return None if mounted else "no bpffs may be mounted here"
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def _bpf() -> str | None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from l7proxy.config import find_cgroup2
+
 EMPTY_TIMEOUT = 10.0
 """Seconds that killed processes get to leave a cgroup."""
 
@@ -18,17 +20,14 @@ class CgroupError(Exception):
     """A cgroup could not be found, made or removed; the text says which and why."""
 
 
-def mount_point(mounts: Path = Path("/proc/mounts")) -> Path:
+def mount_point() -> Path:
     """Where the cgroup v2 hierarchy is mounted.
 
     Raises CgroupError where it is not.
     """
-    for line in mounts.read_text().splitlines():
-        fields = line.split()
-        if len(fields) > 2 and fields[2] == "cgroup2":
-            # The kernel writes space, tab, newline and backslash in a path as octal escapes.
-            return Path(fields[1].encode().decode("unicode_escape"))
-    raise CgroupError(f"no cgroup2 file system in {mounts}: mount one, or boot with cgroup v2")
+    if found := find_cgroup2():
+        return found
+    raise CgroupError("no cgroup2 file system in /proc/mounts: mount one, or boot with cgroup v2")
 
 
 def path_below_mount(cgroup: Path) -> str:

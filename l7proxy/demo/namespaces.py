@@ -26,12 +26,6 @@ class Link:
     bridge: str | None = None
 
 
-def available() -> bool:
-    """Whether this process may make network namespaces (root with CAP_SYS_ADMIN)."""
-    probe = _run(["unshare", "--net", "true"])
-    return probe.returncode == 0
-
-
 def path(name: str) -> Path:
     """Where the namespace ``name`` is found."""
     return RUN / name

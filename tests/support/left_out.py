@@ -6,16 +6,18 @@ leaving them out.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections import Counter
 
 import pytest
 
-from tests.support import ebpf
+from l7proxy.demo import abilities
 
 _SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _left_out: Counter[tuple[str, str]] = Counter()
+_lacking_for_ebpf = functools.cache(abilities.lacking_for_ebpf)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -40,7 +42,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _lacking(item: pytest.Item) -> str | None:
     if item.get_closest_marker("needs_ebpf"):
-        problem = ebpf.missing()
+        problem = _lacking_for_ebpf()
         if problem:
             return f"eBPF cannot be used: {problem}"
     for marker in item.iter_markers("needs_command"):
