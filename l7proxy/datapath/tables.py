@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import pairwise
 
 from l7proxy.datapath.addresses import identity_number
@@ -26,6 +26,11 @@ from l7proxy.policy.verdict import Road
 from l7proxy.workloads.model import HOST, Address, Peer, Workload, World
 
 _PORTS = 65536
+# Always told apart: in the kernel IPv4 is a part of IPv6, and a short IPv6 prefix would have it.
+_FAMILIES: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+_MAPPED = IPv6Network("::ffff:0:0/96")
+# For addresses without any entry, which there are none of: the stricter of both families.
+_STRICTEST = (Road.REFUSED, Road.PROXY, Road.KERNEL, Road.SPLICE)
 _WORLD = (World(ip_address("0.0.0.0")), World(ip_address("::")))  # noqa: S104 - not a bind
 
 
@@ -77,7 +82,7 @@ def compile_entries(
     ``host_slot`` is the slot of the node's own namespace, if workloads share it.
     """
     local = {each.workload.id: each for each in located}
-    networks = sorted(cidrs(policies), key=str)
+    networks = sorted({*_FAMILIES, *filter(_has_own_prefix, cidrs(policies))}, key=str)
     edges = [0, *port_boundaries(policies), _PORTS]
     ranges = [(low, high - 1) for low, high in pairwise(edges) if low < high]
     peers = _peers(workloads, networks)
@@ -129,6 +134,11 @@ def _address_only_in(network: Network, networks: Sequence[Network]) -> Address |
         if not any(address in each for each in inner):
             return address
     return None
+
+
+def _has_own_prefix(network: Network) -> bool:
+    """False for IPv6 networks of mapped addresses: a rule never matches those as IPv6."""
+    return isinstance(network, IPv4Network) or not network.subnet_of(_MAPPED)
 
 
 def _identities(
@@ -183,7 +193,7 @@ def _roads(
     found: dict[tuple[int, int, int], Road] = {}
     for client_number, server_number in sorted(_pairs(policies, workloads, local, peers)):
         for port_class, (first, _) in enumerate(ranges):
-            road = Road.SPLICE
+            possible = set()
             for client in peers[client_number]:
                 for server in peers[server_number]:
                     server_is_local = isinstance(server, Workload) and server.id in local
@@ -193,8 +203,8 @@ def _roads(
                         decided[key] = roads.choose(
                             admission, server_is_local=server_is_local, forced_proxy=force_proxy
                         ).road
-                    if decided[key] is not Road.SPLICE:
-                        road = decided[key]
+                    possible.add(decided[key])
+            road = next(each for each in _STRICTEST if each in possible)
             if road is not Road.SPLICE:
                 found[client_number, server_number, port_class] = road
     return found
