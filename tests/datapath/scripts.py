@@ -12,6 +12,7 @@ import fcntl
 import select
 import socket
 import termios
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,6 +65,13 @@ def polled(sock: socket.socket, seconds: float = PATIENCE) -> int:
     poll.register(sock, select.POLLIN | select.POLLPRI | select.POLLRDHUP)
     found = poll.poll(seconds * 1000)
     return found[0][1] if found else 0
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Asks again and again; fails the test after PATIENCE."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
 
 
 def queued(sock: socket.socket) -> int:

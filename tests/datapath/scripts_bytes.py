@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 from tests.datapath.covered import PATIENCE, received
-from tests.datapath.scripts import MIB, SHORT, Ends, Scripts, by_tcp, polled, queued, tried
+from tests.datapath.scripts import MIB, SHORT, Ends, Scripts, by_tcp, polled, queued, tried, until
 
 TCP_INQ = 36
 SCRIPTS = Scripts()
@@ -27,8 +27,7 @@ def peek(ends: Ends) -> Any:
             polled(far)
             seen += [far.recv(2, socket.MSG_PEEK), far.recv(9, socket.MSG_PEEK), far.recv(2)]
             send(far, near, b"def")
-            while queued(far) < 4:
-                pass
+            until(lambda: queued(far) >= 4)
             seen += [far.recv(9, socket.MSG_PEEK), queued(far), far.recv(9), polled(far, SHORT)]
     return seen
 
@@ -38,8 +37,7 @@ def messages_join(ends: Ends) -> Any:
     with ends.connection() as (near, far):
         for _ in range(100):
             near.sendall(b"abc")
-        while queued(far) < 300:
-            pass
+        until(lambda: queued(far) >= 300)
         return [far.recv(200), far.recv(200)]
 
 
@@ -76,8 +74,7 @@ def bytes_queued(ends: Ends) -> Any:
         polled(far)
         seen.append(queued(far))
         near.sendall(b"more")
-        while queued(far) < 7:
-            pass
+        until(lambda: queued(far) >= 7)
         return [*seen, queued(far), received(far, 7), queued(far)]
 
 
@@ -119,8 +116,7 @@ def epoll_edges_and_levels(ends: Ends) -> Any:
             polled(far)
             seen.append([event for _, event in epoll.poll(SHORT, 1)])
             near.shutdown(socket.SHUT_WR)
-            while not polled(far) & select.POLLRDHUP:
-                pass
+            until(lambda: polled(far) & select.POLLRDHUP)
             seen.append([event for _, event in epoll.poll(SHORT, 1)])
     return seen
 
@@ -133,8 +129,7 @@ def several_buffers(ends: Ends) -> Any:
         one, two = bytearray(3), bytearray(10)
         size, ancillary, flags, name = far.recvmsg_into([one, two])
         written = os.writev(near.fileno(), [b"hi", b"j"]) + os.write(near.fileno(), b"k")
-        while queued(far) < 4:
-            pass
+        until(lambda: queued(far) >= 4)
         rest = os.read(far.fileno(), 3), os.read(far.fileno(), 3)
         return [sent, size, bytes(one), bytes(two), ancillary, flags, name, written, rest]
 
@@ -192,8 +187,7 @@ def urgent_byte(ends: Ends) -> Any:
         near.sendall(b"ab")
         near.send(b"!", socket.MSG_OOB)
         near.shutdown(socket.SHUT_WR)
-        while not polled(far) & select.POLLRDHUP:
-            pass
+        until(lambda: polled(far) & select.POLLRDHUP)
         return [received(far, 9), tried(far.recv, 1, socket.MSG_OOB)]
 
 

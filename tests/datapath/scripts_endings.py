@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from tests.datapath.covered import PATIENCE, accepted, received
-from tests.datapath.scripts import SHORT, Ends, Scripts, polled, queued, tried
+from tests.datapath.scripts import SHORT, Ends, Scripts, polled, queued, tried, until
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 SCRIPTS = Scripts()
@@ -74,8 +74,7 @@ def reset_behind_queued_bytes(ends: Ends) -> Any:
         near.sendall(b"abc")
         near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         near.close()
-        while not polled(far) & select.POLLERR:
-            pass
+        until(lambda: polled(far) & select.POLLERR)
         return [tried(far.recv, 10), tried(far.recv, 10), tried(far.recv, 10)]
 
 
@@ -85,8 +84,7 @@ def close_with_unread_bytes(ends: Ends) -> Any:
         far.sendall(b"unread")
         polled(near)
         near.close()
-        while not polled(far):
-            pass
+        until(lambda: polled(far))
         return [tried(far.recv, 10), tried(far.recv, 10)]
 
 
@@ -97,8 +95,7 @@ def send_after_the_other_closed(ends: Ends) -> Any:
         received(far, 1)
         far.close()
         seen = [polled(near), tried(near.send, b"a")]
-        while not polled(near) & select.POLLHUP:
-            pass
+        until(lambda: polled(near) & select.POLLHUP)
         return [*seen, tried(near.send, b"b"), tried(near.send, b"c")]
 
 
@@ -147,8 +144,7 @@ def shut_for_reading(ends: Ends) -> Any:
         far.shutdown(socket.SHUT_RD)
         seen = [far.recv(9), polled(far)]
         near.sendall(b"late")
-        while not queued(far):
-            pass
+        until(lambda: queued(far))
         return [*seen, far.recv(9), far.recv(9), tried(near.send, b"x")]
 
 
