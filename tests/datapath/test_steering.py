@@ -1,7 +1,7 @@
 """What needs the proxy reaches the proxy, with the right names, and nothing passes for it.
 
 Seen to fail: without the look at ``origins`` in bpf/steer.c a process reaches the proxy's port by
-itself; with ``upstreams`` looked up by port alone it passes for the proxy.
+itself; with SO_REUSEADDR on the proxy's upstream sockets one takes the proxy's address and port.
 """
 
 from __future__ import annotations
