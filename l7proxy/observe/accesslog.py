@@ -9,7 +9,15 @@ from __future__ import annotations
 import json
 from json.encoder import encode_basestring_ascii as quote
 
-from l7proxy.observe.flows import FORWARDED, Json, RequestRecord, printable, timestamp, to_flow
+from l7proxy.observe.flows import (
+    FORWARDED,
+    Json,
+    RequestRecord,
+    printable,
+    timestamp,
+    to_flow,
+    url_of,
+)
 from l7proxy.policy.verdict import Road
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.reasons import Reason
@@ -22,7 +30,9 @@ _PER_REQUEST = ("time", "l7", "Summary", "extensions")
 _PER_REQUEST_EXTENSIONS = ("request_bytes", "response_bytes")
 _CACHE_MAX = 4096
 
-_VerdictKey = tuple[str, Reason, str | None, str | None, Endpoint | None, Road, str]
+_VerdictKey = tuple[
+    str, Reason, str | None, str | None, Endpoint | None, Road, str, tuple[str, ...]
+]
 
 
 class LineEncoder:
@@ -41,8 +51,7 @@ class LineEncoder:
         when = self._timestamp(record.time)
         verdict, extensions = self._verdict(record)
         method = printable(record.method)
-        url = f"http://{printable(record.host)}" if record.host else f"http://{record.destination}"
-        url = quote(url + printable(record.path))
+        url = quote(url_of(record))
         answered = record.verdict == FORWARDED and record.status is not None
         latency_ns = round((record.latency_s or 0.0) * 1e9)
         latency = f'"latency_ns":"{latency_ns}",' if latency_ns else ""
@@ -94,7 +103,7 @@ class LineEncoder:
     def _verdict(self, record: RequestRecord) -> tuple[str, str]:
         key = (
             record.verdict, record.reason, record.policy, record.rule, record.backend,
-            record.road, record.direction,
+            record.road, record.direction, record.logged,
         )  # fmt: skip
         found = self._verdicts.get(key)
         if found is None:

@@ -47,7 +47,8 @@ class RequestRecord:
     ``path``, ``host`` and ``request_id`` are as received and may hold any byte. ``status`` is
     what the client was sent, None if it got nothing. ``verdict`` is FORWARDED, DROPPED (refused
     here) or ERROR (allowed, but not served). ``latency_s`` runs from the complete head to the
-    first byte of the answer, None without an answer.
+    first byte of the answer, None without an answer. ``logged`` has the header conditions that a
+    rule waived (``mismatch: LOG`` and the like).
     """
 
     time: float
@@ -71,6 +72,7 @@ class RequestRecord:
     request_bytes: int = 0
     response_bytes: int = 0
     request_id: bytes = b""
+    logged: tuple[str, ...] = ()
 
 
 def to_flow(record: RequestRecord, node: str) -> Json:
@@ -81,8 +83,7 @@ def to_flow(record: RequestRecord, node: str) -> Json:
     """
     when = timestamp(record.time)
     method = printable(record.method)
-    url = f"http://{printable(record.host or str(record.destination).encode())}"
-    url += printable(record.path)
+    url = url_of(record)
     http: Json = {"method": method, "url": url, "protocol": record.protocol}
     if record.status is not None:
         http["code"] = record.status
@@ -129,6 +130,18 @@ def to_flow(record: RequestRecord, node: str) -> Json:
     return {"flow": flow, "node_name": node, "time": when}
 
 
+def url_of(record: RequestRecord) -> str:
+    """The URL that was asked for, printable; of a target that is no path, what was sent."""
+    path = printable(record.path)
+    slash = ""
+    if not path.startswith("/"):
+        if "://" in path:
+            return path
+        slash = "/"
+    host = printable(record.host) if record.host else str(record.destination)
+    return f"http://{host}{slash}{path}"
+
+
 def endpoint_json(peer: Peer) -> Json:
     """A peer as Hubble's ``Endpoint``: a pod by name and labels, else a reserved identity."""
     if isinstance(peer, Workload):
@@ -161,7 +174,7 @@ def timestamp(seconds: float) -> str:
 
 def _extensions(record: RequestRecord) -> Json:
     """What l7proxy knows and Hubble has no key for."""
-    return {
+    known: Json = {
         "road": record.road.value,
         "reason": record.reason.value,
         "policy": record.policy,
@@ -170,6 +183,9 @@ def _extensions(record: RequestRecord) -> Json:
         "request_bytes": record.request_bytes,
         "response_bytes": record.response_bytes,
     }
+    if record.logged:
+        known["logged"] = [printable(each.encode()) for each in record.logged]
+    return known
 
 
 def _attribution_key(record: RequestRecord) -> str:

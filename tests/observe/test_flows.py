@@ -135,3 +135,20 @@ def test_the_fast_encoder_says_what_to_flow_says(records: list, node: str) -> No
         assert line.endswith(b"\n")
         assert line.count(b"\n") == 1
         assert json.loads(line) == to_flow(each, node)
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "url"),
+    [
+        (b"/a?u=http://b/", b"users", "http://users/a?u=http://b/"),
+        (b"*", b"users", "http://users/*"),
+        (b"http://b/users", b"", "http://b/users"),
+        (b"b:443", b"", "http://10.0.0.2:80/b:443"),
+        (b"", b"", "http://10.0.0.2:80/"),
+    ],
+)
+def test_the_url_is_one_whatever_the_target_was(path: bytes, host: bytes, url: str) -> None:
+    asked = record(path=path, host=host)
+    assert to_flow(asked, "n")["flow"]["l7"]["http"]["url"] == url
+    line = json.loads(LineEncoder("n").encode(asked))
+    assert line["flow"]["l7"]["http"]["url"] == url
