@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from l7proxy.agent import datapaths
@@ -20,9 +20,10 @@ from l7proxy.agent.scrape import Scrape
 from l7proxy.agent.statedir import StateDir
 from l7proxy.agent.watch import Watch
 from l7proxy.config import Config
-from l7proxy.observe import tally
+from l7proxy.observe import recorder, tally
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.proxy.userspace import endpoint
+from l7proxy.workloads.model import Workload
 
 _DRAIN_MARGIN = 5.0
 _AGAIN_SECONDS = 1.0
@@ -47,6 +48,7 @@ def run(config: Config) -> int:
 
 async def _run(config: Config, state: StateDir, report: Report) -> int:
     loop = asyncio.get_running_loop()
+    _check_access_log(config.access_log)
     async with contextlib.AsyncExitStack() as cleanup:
         thread = cleanup.enter_context(ThreadPoolExecutor(1, "datapath"))
         opening = functools.partial(datapaths.open_datapath, config, report)
@@ -66,6 +68,15 @@ async def _run(config: Config, state: StateDir, report: Report) -> int:
         aborted = await node.close(config.limits.drain_timeout + _DRAIN_MARGIN)
         report.info(f"stopped; {aborted} connections were cut short" if aborted else "stopped")
     return 0
+
+
+def _check_access_log(log: str) -> None:
+    """Raises AgentError where workers could not write to it: here, since each would say so."""
+    try:
+        recorder.check_log(log)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise AgentError(f"access_log: {log}: {reason}; set another file, or off") from None
 
 
 def _stop_on_signals(node: Node, report: Report) -> asyncio.Event:
@@ -162,7 +173,9 @@ async def _closing(listening: asyncio.Server, server: HttpServer) -> AsyncIterat
 
 
 def _say_started(node: Node, metrics: Endpoint | None, report: Report) -> None:
-    where = ", ".join(node.listener_addresses()) or "nothing yet"
+    where = ", ".join(node.listener_addresses()) or "nothing"
+    if node.mode == "userspace" and not node.config.proxy.listen:
+        where = "nothing, since proxy.listen is empty"
     parts = [
         f"datapath {node.mode}",
         f"workers {len(node.pool.status())}",
@@ -174,3 +187,15 @@ def _say_started(node: Node, metrics: Endpoint | None, report: Report) -> None:
         report.info(f"not ready: {'; '.join(parts)}")
     else:
         report.info(f"ready: {'; '.join(parts)}; policy revision {node.snapshot.revision}")
+        _warn_of_unknown_workloads(node, node.snapshot.workloads, report)
+
+
+def _warn_of_unknown_workloads(node: Node, workloads: Sequence[Workload], report: Report) -> None:
+    """Listeners in userspace mode whose workload is not known serve nobody."""
+    known = {workload.id for workload in workloads}
+    for listener in node.config.proxy.listen if node.mode == "userspace" else ():
+        if listener.workload not in known:
+            report.info(
+                f"warning: proxy.listen: {listener.address}: no workload {listener.workload};"
+                " connections are refused until there is one"
+            )

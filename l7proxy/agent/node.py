@@ -209,6 +209,8 @@ class Node:
             self.apply_errors += 1
             for error in errors:
                 self.report.error(error)
+        if self._said and not errors:
+            self.report.info("what was wrong with the files is repaired")
         for warning in self.inputs.warnings if insist or self.snapshot is None else ():
             self.report.info(f"warning: {warning}")
         self._said = errors

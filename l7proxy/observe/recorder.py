@@ -125,7 +125,15 @@ def open_recorder(settings: RecorderSettings) -> Recorder:
     log = None
     if settings.log != LOG_OFF:
         fd = _STREAMS.get(settings.log)
-        if fd is None:
-            fd = os.open(settings.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        log = LineWriter(fd, settings.log_lock)
+        log = LineWriter(_open_log(settings.log) if fd is None else fd, settings.log_lock)
     return Recorder(settings.node, settings.tally, log)
+
+
+def check_log(log: str) -> None:
+    """Raises OSError if workers could not open this ``RecorderSettings.log``."""
+    if log != LOG_OFF and log not in _STREAMS:
+        os.close(_open_log(log))
+
+
+def _open_log(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)

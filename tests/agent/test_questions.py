@@ -158,6 +158,16 @@ def test_a_metrics_address_that_is_taken_is_named(
     )
 
 
+def test_an_access_log_that_cannot_be_written_is_named(prepare: Callable[..., Node]) -> None:
+    failed = run_agent(prepare(access_log="/nowhere/access.log").config)
+
+    assert failed.returncode == 1
+    assert failed.stderr == (
+        "l7proxy: access_log: /nowhere/access.log: no such file or directory;"
+        " set another file, or off\n"
+    )
+
+
 def test_a_listening_address_that_is_taken_is_named(
     asked: Node, prepare: Callable[..., Node]
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_bad_policy_changes_nothing_and_is_told_with_its_place(node: Node) -> 
 
     bad.unlink()
     eventually(lambda: not node.status()["errors"])
+    eventually(lambda: node.errors().endswith("what was wrong with the files is repaired\n"))
     assert node.revision == 1
 
 
@@ -195,3 +196,11 @@ def test_no_request_fails_that_both_policies_allow(
         connection.close()
 
     assert answers == {200}
+
+
+def test_a_listener_whose_workload_is_not_known_is_told(prepare: Callable[..., Node]) -> None:
+    node = prepare()
+    node.write_workloads({"frontend": "127.0.0.2"})
+    node.spawn()
+    eventually(node.answers)
+    eventually(lambda: "no workload default/users; connections are refused" in node.errors())
