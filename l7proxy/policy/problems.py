@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Container, Iterator
 from typing import Any
 
 from pydantic import ValidationError
 
+from l7proxy.file_errors import unknown
+from l7proxy.policy.schema_parts import Strict
 from l7proxy.yaml_lines import Document, Path
 
 # Fields of Cilium's schema that l7proxy does not enforce. Naming them tells an author that the
@@ -133,4 +136,17 @@ def _unexpected(path: Path) -> str:
         return "the list http is already given"
     if name in _ONLY_L7_POLICY and ("http" in path or "HTTP" in path or "rules" in path):
         return "only kind L7Policy (l7proxy.io/v1alpha1) has this field"
-    return "unknown field"
+    known = _known_fields()
+    return "unknown field" if name in known else unknown(str(name), known)
+
+
+@functools.cache
+def _known_fields() -> tuple[str, ...]:
+    """The names of all fields that documents have anywhere."""
+    models = list(Strict.__subclasses__())
+    names: set[str] = set()
+    while models:
+        model = models.pop()
+        models += model.__subclasses__()
+        names.update(field.alias or name for name, field in model.model_fields.items())
+    return tuple(sorted(names))
