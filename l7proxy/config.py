@@ -265,6 +265,8 @@ def _file_error(path: Path, document: yaml_lines.Document, fault: dict[str, Any]
     message: str = fault["msg"]
     if fault["type"] == "extra_forbidden":
         message = unknown(str(where[-1]), _known(where[:-1]))
+    if fault["type"] == "model_type":
+        message = "must be a map of fields"
     message = _PYDANTIC.sub("must", message.removeprefix("Value error, "))
     return FileError(str(path), document.line_of(where), f"{_dotted(where)}: {message}")
 

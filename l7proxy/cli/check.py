@@ -20,12 +20,12 @@ from l7proxy.workloads.model import Workload
 
 
 @click.command("check")
-@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=options.PATH)
 @click.option(
     "--workloads",
     "workloads_path",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Workloads to show the destinations of. Default: the configured ones, if there are any.",
 )
 @options.config

@@ -13,8 +13,6 @@ from l7proxy.config import Config
 from l7proxy.explain import Question, QuestionError, Surroundings, explain
 from l7proxy.policy.explain import EXIT_REFUSED_L4
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command("explain")
 @click.argument("method", metavar="METHOD")
@@ -28,14 +26,14 @@ _PATH = click.Path(path_type=Path)
     "policy_paths",
     metavar="DIR",
     multiple=True,
-    type=_PATH,
+    type=options.PATH,
     help="Ask these policies, not the running agent.",
 )
 @click.option(
     "--workloads",
     "workloads_path",
     metavar="FILE",
-    type=_PATH,
+    type=options.PATH,
     help="With --policies: the workloads that are known.",
 )
 @options.config

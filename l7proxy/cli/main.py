@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted; ``explain`` ha
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -62,9 +63,14 @@ def main() -> None:
 
 def execute(arguments: list[str]) -> int:
     """Run one command line; its exit code. Raises nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files and policies hold what the locale may not have.
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = group.main(arguments, prog_name="l7proxy", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         return _complain(error.format_message(), USAGE, prefix="")

@@ -11,6 +11,10 @@ import click
 from l7proxy.cli.errors import told
 from l7proxy.config import Config, find_file, load
 
+# Whether a file can be read is found by reading it: then the message names it, and the exit code
+# is not that of wrong usage.
+PATH = click.Path(path_type=Path, readable=False)
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -25,7 +29,7 @@ def config(command: _Command) -> _Command:
         "-c",
         "--config",
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=PATH,
         callback=_load,
         help="Configuration. Default: l7proxy.yaml here or in /etc/l7proxy, else all defaults.",
     )(command)

@@ -13,8 +13,8 @@ _NOTHING = "-"
 
 
 def as_json(document: Any) -> None:
-    """One JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    """One JSON document, in ASCII: valid in every locale, and with every name."""
+    click.echo(json.dumps(document, indent=2))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -120,3 +122,26 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
     _, errors = process.communicate()
     assert errors == b""
     assert process.returncode not in (0, -signal.SIGPIPE)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "nowhere"]])
+def test_closed_output_is_no_traceback(arguments: list[str]) -> None:
+    command = f"exec {sys.executable} -m l7proxy {' '.join(arguments)} >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30)
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr
+
+
+def test_names_that_the_locale_lacks_are_printed_all_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "costs-\u20ac.yaml"
+    file.write_text("kind: unknown\n")
+    command = [sys.executable, "-m", "l7proxy", "check", str(file)]
+    western = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    text = subprocess.run(command, capture_output=True, timeout=30, env=western)
+    assert (text.returncode, text.stdout) == (1, b"")
+    assert b"costs-\\u20ac.yaml:1: kind: " in text.stderr
+    document = subprocess.run(
+        [*command, "-o", "json"], capture_output=True, timeout=30, env=western
+    )
+    [error] = json.loads(document.stdout.decode("ascii"))["errors"]
+    assert error["file"] == str(file)
