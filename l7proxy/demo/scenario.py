@@ -63,7 +63,7 @@ spec:
           path: /login
           action: forward
           forward: {{endpoints: {{matchLabels: {{app: auth}}}}, port: {auth_port}}}
-        - {{name: no-root, path: "/users/root", action: block}}
+        - {{name: no-root, path: "/users/root([/?].*)?", action: block}}
 """
 
 
