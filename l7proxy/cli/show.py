@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,32 +17,13 @@ def as_json(document: Any) -> None:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table: with lines and colours on a terminal, else plain aligned columns."""
-    cells = [[plain(value) for value in row] for row in rows]
-    if sys.stdout.isatty():
-        _draw(headings, cells)
-        return
-    lines = [[heading.upper() for heading in headings], *cells]
+    """Aligned columns, which scripts can cut; the longest is best the last."""
+    lines = [[heading.upper() for heading in headings]]
+    lines += [[plain(value) for value in row] for row in rows]
     widths = [max(len(line[at]) for line in lines) for at in range(len(headings))]
     for line in lines:
         padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.echo(padded.rstrip())
-
-
-def _draw(headings: Sequence[str], cells: Iterable[Sequence[str]]) -> None:
-    # Here, since most commands draw no table and would wait for the import.
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=SIMPLE_HEAD)
-    for heading in headings:
-        drawn.add_column(heading, overflow="fold")
-    for row in cells:
-        # Not markup: what users named their things may hold brackets.
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console().print(drawn)
 
 
 def records(found: Sequence[Mapping[str, Any]]) -> None:
