@@ -188,7 +188,7 @@ def test_upstream_reaches_the_server_and_nobody_passes_for_it(
             with pytest.raises(OSError, match="in use") as caught:
                 server.connect(server.ip, 8080, source=(host, port), options=options)
             assert caught.value.errno == errno.EADDRINUSE
-        assert_steered(client, server, source=(client.ip, port))
+        assert_steered(client, server, source=(client.ip, port), options=[REUSE_ADDRESS])
         covered.ask("hang_up", number=dialled["number"])
         assert far.recv(1) == b""
     assert_steered(client, server, source=(client.ip, port), options=[REUSE_ADDRESS])
