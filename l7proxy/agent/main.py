@@ -173,15 +173,11 @@ async def _closing(listening: asyncio.Server, server: HttpServer) -> AsyncIterat
 
 
 def _say_started(node: Node, metrics: Endpoint | None, report: Report) -> None:
-    where = ", ".join(node.listener_addresses()) or "nothing"
-    if node.mode == "userspace" and not node.config.proxy.listen:
-        where = "nothing, since proxy.listen is empty"
-    parts = [
-        f"datapath {node.mode}",
-        f"workers {len(node.pool.status())}",
-        f"listening on {where}",
-        f"metrics on {metrics or 'nothing'}",
-    ]
+    parts = [f"datapath {node.mode}", f"workers {len(node.pool.status())}"]
+    if node.mode == "userspace":
+        where = ", ".join(node.listener_addresses()) or "nothing, since proxy.listen is empty"
+        parts.append(f"listening on {where}")
+    parts.append(f"metrics on {metrics or 'nothing'}")
     if node.snapshot is None:
         parts.insert(0, "every request is refused until there are good policies and workloads")
         report.info(f"not ready: {'; '.join(parts)}")

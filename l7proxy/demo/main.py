@@ -86,19 +86,11 @@ def _show_counters(screen: Console, stage: Stage) -> None:
     short_circuited = _metric(scraped, "l7proxy_short_circuited_bytes_total")
     if stage.mode == "ebpf":
         screen.print(f"Short-circuited in the kernel, socket to socket: {short_circuited:,} bytes")
-    roads = ", ".join(f"{road} {_connections(scraped, road)}" for road in ROADS)
+    counted = (_metric(scraped, f'l7proxy_connections_total{{road="{road}"}}') for road in ROADS)
+    roads = ", ".join(f"{road} {count}" for road, count in zip(ROADS, counted, strict=True))
     screen.print(f"Connections by road: {roads}")
     where = " in the node's namespace" if stage.mode == "ebpf" else ""
     screen.print(f"Metrics: {stage.metrics}{where}", soft_wrap=True)
-
-
-def _connections(scraped: str, road: str) -> int:
-    """Connections on a road; the kernel counts its refusals as events."""
-    count = _metric(scraped, f'l7proxy_connections_total{{road="{road}"}}')
-    if road == "refused" and not count:
-        for event in ("connect_refused", "server_refused"):
-            count += _metric(scraped, f'l7proxy_datapath_events_total{{event="{event}"}}')
-    return count
 
 
 def _metric(scraped: str, name: str) -> int:

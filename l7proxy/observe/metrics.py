@@ -95,6 +95,11 @@ def connections_by_road(total: Tally, facts: NodeFacts) -> dict[str, int]:
     sums = dict.fromkeys((road.value for road in Road), 0)
     sums[Road.SPLICE.value] = facts.datapath_counters.get(SPLICED_CONNECTIONS, 0)
     sums[Road.KERNEL.value] = facts.datapath_counters.get(KERNEL_CONNECTIONS, 0)
+    sums[Road.REFUSED.value] = sum(
+        facts.datapath_counters.get(counter, 0)
+        for counter, _, action, _ in _KERNEL_VERDICTS
+        if action == "dropped"
+    )
     for connection, count in total.connections.items():
         sums[connection.road] = sums.get(connection.road, 0) + count
     return sums

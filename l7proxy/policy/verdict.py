@@ -35,12 +35,12 @@ class Action(Enum):
 
 
 class Road(Enum):
-    """The way a connection's bytes take; DESIGN.md's three roads, and no road at all."""
+    """The way a connection's bytes take: one of three roads, or none at all."""
 
-    REFUSED = "refused"
     SPLICE = "splice"
     KERNEL = "kernel"
     PROXY = "proxy"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)

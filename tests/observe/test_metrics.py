@@ -141,6 +141,7 @@ def test_the_agents_facts_are_exposed(tmp_path: Path) -> None:
     assert value(node, "l7proxy_table_entries", table="identities") == 3
     assert value(node, "l7proxy_short_circuited_bytes_total") == 4096
     assert value(node, "l7proxy_connections_total", road="splice") == 5
+    assert value(node, "l7proxy_connections_total", road="refused") == 3
     assert value(node, "l7proxy_datapath_events_total", event="paired") == 6
     verdicts = {"direction": "ingress", "match": "l3-l4"}
     assert value(node, "hubble_policy_verdicts_total", action="forwarded", **verdicts) == 5
