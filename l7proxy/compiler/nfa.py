@@ -9,7 +9,8 @@ from l7proxy.compiler.errors import TooLarge
 from l7proxy.compiler.nodes import Condition, Node
 from l7proxy.compiler.program import EVERY_BYTE, Program, assemble, closure, range_mask
 
-_MOST_EDGES = 200_000
+# Where conditions have to be asked, a step costs more.
+_MOST_EDGES, _MOST_ASKING_EDGES = 200_000, 50_000
 # A step on fewer bytes than this is kept byte by byte: looking a byte up is cheap, and every
 # distinct mask splits the bytes anew.
 _FEW = 4
@@ -131,7 +132,7 @@ def _with_conditions(program: Program, alphabet: int) -> Piece:
             found, _ = closure(program, entries, partial(_holds, before, kind))
             reads = [program.reads[at] for at in found]
             work += len(reads) + 1
-            if work > _MOST_EDGES:
+            if work > _MOST_ASKING_EDGES:
                 raise TooLarge(len(order))
             for region, targets in regions(alphabet & kind_mask, reads):
                 state = (tuple(sorted(targets)), kind)

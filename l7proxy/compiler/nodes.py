@@ -65,12 +65,18 @@ NOTHING = Chars(())
 def cat(parts: list[Node]) -> Node:
     """The parts one after the other, flat, with neighbouring text joined."""
     flat: list[Node] = []
+    text: list[str] = []
     for part in parts:
         for each in part.parts if isinstance(part, Cat) else (part,):
-            if isinstance(each, str) and flat and isinstance(flat[-1], str):
-                flat[-1] += each
-            elif each != "":
-                flat.append(each)
+            if isinstance(each, str):
+                text.append(each)
+                continue
+            if text:
+                flat.append("".join(text))
+                text = []
+            flat.append(each)
+    if text:
+        flat.append("".join(text))
     return flat[0] if len(flat) == 1 else Cat(tuple(flat))
 
 
