@@ -109,14 +109,15 @@ def _header(text: str) -> tuple[str, str]:
 def _show(question: Question, found: dict[str, Any]) -> None:
     answer = found["answer"]
     request = show.plain(f"{question.method} {question.target}")
-    road = f"{answer['road']}: {found['road_reason']}"
+    # In JSON the road is one of three; no road is taken by what is refused before a request.
+    road = "refused" if found["exit_code"] == EXIT_REFUSED_L4 else answer["road"]
     lines = {
         "request": f"{request} from {found['from']} to {found['to']} port {question.port}",
         "reason": f"{answer['reason']}: {found['meaning']}",
         "policy": answer["policy"],
         "rule": answer["rule"],
         "backend": answer["backend"],
-        "road": found["road_reason"] if found["exit_code"] == EXIT_REFUSED_L4 else road,
+        "road": f"{road}: {found['road_reason']}",
         "nearest": found["nearest"],
         "note": "; ".join(found["notes"]),
     }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
@@ -99,6 +102,7 @@ def _metric(scraped: str, name: str) -> int:
 
 
 def _show_ways_on(screen: Console, stage: Stage, *, hold: bool) -> None:
+    l7proxy = _command()
     lines = ["Go on:"]
     if hold:
         host, port = stage.endpoints["users"]
@@ -106,17 +110,26 @@ def _show_ways_on(screen: Console, stage: Stage, *, hold: bool) -> None:
         curl = f"curl -i {f'--interface {source} ' if source else ''}http://{host}:{port}/users"
         lines += [
             f"  {stage.enter}{curl}",
-            f"  l7proxy status -c {stage.agent.config}",
+            f"  {l7proxy} status -c {stage.agent.config}",
             f"  edit {stage.policy}: the next request is decided by it",
             "  Ctrl-C ends the demo and removes everything",
         ]
     else:
         lines += [
-            "  l7proxy demo --hold    leaves the pods running, to play with",
-            "  l7proxy doctor         what this machine offers and lacks",
-            "  l7proxy check policies/",
+            f"  {l7proxy} demo --hold    leaves the pods running, to play with",
+            f"  {l7proxy} doctor         what this machine offers and lacks",
+            f"  {l7proxy} --help         everything else",
         ]
     screen.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _command() -> str:
+    """What a person types for ``l7proxy`` here: after ``make demo`` it is not on the PATH."""
+    beside = Path(sys.executable).with_name("l7proxy")
+    if shutil.which("l7proxy") or not beside.exists():
+        return "l7proxy"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
 
 
 def _wait_for_interrupt() -> None:
