@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
@@ -41,10 +42,13 @@ class Entry(Enum):
 class HeadTable:
     """A finished automaton.
 
-    classes: 256 bytes, the class of each byte. shift: a state's row starts at ``state << shift``.
-    transitions: 16 bits for each state and class, in the machine's byte order. actions: 64 bits
-    for each state, see ``head_actions``. stops: what the first states mean; the walk ends in
-    them. entries: the states to begin in, in the order of Entry. width: the number of classes.
+    A state is known by where its row begins. The row holds, for each class of bytes, where the
+    next state's row begins, and last the index of the state's word in ``words``: so one addition
+    finds the next state, and 16 bits can hold no place outside of a table of 65,792 entries.
+
+    classes: 256 bytes, the class of each byte. stride: entries in a row. transitions: the rows,
+    16 bits each in the machine's byte order. words: what states do, see ``head_actions``. stops:
+    what the first states mean, one row each; a walk ends in them. entries: where walks begin.
 
     The same grammar gives the same bytes.
     """
@@ -52,35 +56,53 @@ class HeadTable:
     def __init__(
         self,
         classes: bytes,
-        width: int,
+        stride: int,
         transitions: bytes,
-        actions: bytes,
+        words: tuple[int, ...],
         stops: tuple[Stop, ...],
         entries: Mapping[Entry, int],
     ) -> None:
         self.classes = classes
-        self.width = width
-        self.shift = (width - 1).bit_length()
+        self.stride = stride
         self.transitions = transitions
-        self.actions = actions
+        self.words = words
         self.stops = stops
         self.entries = dict(entries)
 
     @property
     def states(self) -> int:
-        return len(self.actions) // 8
+        return len(self.transitions) // (2 * self.stride)
 
     @property
     def table_bytes(self) -> int:
-        return len(self.classes) + len(self.transitions) + len(self.actions)
+        return len(self.classes) + len(self.transitions) + 8 * len(self.words)
+
+    @property
+    def first_running(self) -> int:
+        """Where the row of the first state begins that does not end a walk."""
+        return len(self.stops) * self.stride
+
+    def stop_at(self, row: int) -> Stop | None:
+        """What the state of ``row`` means; None while the walk goes on."""
+        return self.stops[row // self.stride] if row < self.first_running else None
 
     @cached_property
-    def rows(self) -> memoryview:
+    def rows(self) -> Sequence[int]:
         return memoryview(self.transitions).cast("H")
 
-    @cached_property
-    def words(self) -> memoryview:
-        return memoryview(self.actions).cast("Q")
+
+@dataclass(frozen=True)
+class Grammar:
+    """A table, and which flag says that a watched header is there.
+
+    watched: the lower-case names; the slot of number k is ``Slot.HEADER + k``. present: its flag.
+    forbidden: the bits of all flags that no trailer may raise.
+    """
+
+    table: HeadTable
+    watched: tuple[bytes, ...]
+    present: tuple[int, ...]
+    forbidden: int
 
 
 def bytes_of(expression: bytes) -> frozenset[int]:
@@ -149,15 +171,16 @@ class Automaton:
         classes = bytes(
             columns.setdefault(column, len(columns)) for column in zip(*table, strict=True)
         )
-        padding = (1 << (len(columns) - 1).bit_length()) - len(columns)
-        transitions = array("H")
-        for row in zip(*columns, strict=True):
-            transitions.extend(row)
-            transitions.extend([0] * padding)
+        stride = len(columns) + 1
         words = list(self._actions.values())
-        actions = array("Q", [words[state] for state in order])
+        distinct: dict[int, int] = {NOTHING: 0}
+        transitions = array("H")
+        for state, row in zip(order, zip(*columns, strict=True), strict=True):
+            transitions.extend(target * stride for target in row)
+            transitions.append(distinct.setdefault(words[state], len(distinct)))
+        places = {entry: target * stride for entry, target in found.items()}
         return HeadTable(
-            classes, len(columns), transitions.tobytes(), actions.tobytes(), self._stops, found
+            classes, stride, transitions.tobytes(), tuple(distinct), self._stops, places
         )
 
 

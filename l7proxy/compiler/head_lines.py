@@ -6,7 +6,7 @@ byte. All faults of a response are UPSTREAM_NOT_HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from l7proxy.compiler.head_actions import NOTHING, Count, Flag, action
 from l7proxy.compiler.head_automaton import Automaton, Pause, at, bytes_of, either_case

@@ -7,11 +7,12 @@ space that turns out to be the end of the value was then never part of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import pairwise
 
-from l7proxy.compiler.head_actions import Count, Feed, Flag, Mark, Slot, action
+from l7proxy.compiler.head_actions import Count, Feed, Flag, Mark, action
 from l7proxy.compiler.head_automaton import bytes_of
-from l7proxy.compiler.head_lines import CR, DIGITS, HEX, OWS, TEXT, TOKEN, VALUE_CR, Lines
+from l7proxy.compiler.head_lines import CR, DIGITS, HEX, LINE, OWS, TEXT, TOKEN, VALUE_CR, Lines
 
 _INSIDE = Feed.WALK | Feed.KEEP
 _HOST_NAME = bytes_of(rb"[A-Za-z0-9\-._~]")
@@ -37,7 +38,7 @@ class Value:
 
     def plain(self) -> str:
         """A value of any text. Returns the state behind the colon, as the other methods do."""
-        text, gap = self._text_and_gap("text")
+        text, _ = self._text_and_gap("text")
         return self._start(text, VALUE_CR)
 
     def exactly(self, text: bytes) -> str:
@@ -106,21 +107,18 @@ class Value:
         )
         for each in (start, lead, comma, gap):
             self.lines.begin(each, words)
-        ends = {flag: self._ends(flag, words, comma, after) for flag in set(outcomes.values())}
+        ends = {flag: self._ends(flag, comma, after) for flag in set(outcomes.values())}
         for option, flag in outcomes.items():
             for what, target in zip((b",", OWS, CR), ends[flag], strict=True):
                 automaton.on(words[option], what, target)
         return start
 
-    def _ends(
-        self, flag: int, words: Mapping[bytes, str], comma: str, after: str
-    ) -> tuple[str, str, str]:
+    def _ends(self, flag: int, comma: str, after: str) -> tuple[str, str, str]:
         """What follows an option of interest: comma, white space, end of line."""
         with_comma = self._named(f"comma {flag}")
         feeding = action(flag, slot=self.slot, feed=_INSIDE)
         self.automaton.like(with_comma, comma, feeding)
-        self.lines.begin(with_comma, words)
-        end = self.lines.end_of_line(self._named(f"cr {flag}"), "line", action(flag))
+        end = self.lines.end_of_line(self._named(f"cr {flag}"), LINE, action(flag))
         space = self._named(f"after {flag}")
         self.automaton.like(space, after, action(0, slot=self.slot, feed=Feed.WALK))
         self.automaton.on(space, OWS, space)
@@ -156,7 +154,7 @@ class Value:
     def _bad(self) -> tuple[str, str]:
         """Where the rest of a bad value is read, and the end of a line that ends a bad value."""
         bad, _ = self._text_and_gap("bad", self.fault)
-        end = self.lines.end_of_line(self._named("bad cr"), "line", action(self.fault))
+        end = self.lines.end_of_line(self._named("bad cr"), LINE, action(self.fault))
         return bad, end
 
     def _inside(self, name: str, word: int | None = None) -> str:
@@ -181,7 +179,9 @@ class Value:
     def _port(self) -> str:
         """At most 65535 and without leading zeros; the state behind the colon."""
         colon = self._inside(":")
-        tight = [colon] + [self._inside(f"port {size} digits of the largest") for size in (1, 2, 3, 4, 5)]
+        tight = [colon] + [
+            self._inside(f"port {size} digits of the largest") for size in (1, 2, 3, 4, 5)
+        ]
         free = [self._inside(f"port and {left} digits") for left in range(5)]
         for left in range(1, 5):
             self.automaton.on(free[left], DIGITS, free[left - 1])
@@ -229,18 +229,10 @@ class Value:
         ]
         for each in (before, colon):
             self.automaton.on(each, HEX, states[0])
-        for each, following in zip(states, states[1:], strict=False):
+        for each, following in pairwise(states):
             self.automaton.on(each, HEX, following)
         for each in states:
             self.automaton.on(each, b":", colon)
             self.automaton.on(each, b"]", end)
             self.automaton.on(each, b".", dotted)
         return colon
-
-
-def watched(lines: Lines, names: Iterable[bytes]) -> dict[bytes, Value]:
-    """A value of its own, with a slot and a flag, for every watched header."""
-    return {
-        name: Value(lines, name.decode(), Flag.WATCHED + number, slot=Slot.HEADER + number)
-        for number, name in enumerate(names)
-    }
