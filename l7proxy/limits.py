@@ -28,7 +28,6 @@ class Limits:
     chunk_line_bytes: int = _count(1024, "a chunk size needs 16 digits; extensions are ignored")
     body_buffer: int = _count(65536, "high watermark per direction before reading pauses")
     connections: int = _count(50000, "Cilium's proxy-max-active-downstream-connections")
-    pipelined: int = _count(64, "requests read ahead on one connection before reading pauses")
     pool_idle: int = _count(256, "idle upstream connections kept for one destination")
     connect_timeout: float = _limit(2.0, "Cilium's proxy-connect-timeout; a node is near")
     head_timeout: float = _limit(10.0, "a head is a packet or two: slower is a slow attack")

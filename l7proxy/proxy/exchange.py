@@ -53,6 +53,7 @@ class Exchange(Passing):
             self._refuse(Reason.INTERNAL)
             return
         request = self.request
+        self.request_id = kept_request_id(request) or b""
         verdict = self.verdict = decider.decide(request)
         if not decider.admission.allowed:
             self._refuse(verdict.reason)
@@ -69,7 +70,7 @@ class Exchange(Passing):
             self.fail(Reason.NO_BACKEND)
             return
         self.destination = destination
-        self.request_id = kept_request_id(request) or new_request_id()
+        self.request_id = self.request_id or new_request_id()
         upstream = destination.take()
         if upstream is None:
             self._connect()

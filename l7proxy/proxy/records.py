@@ -99,6 +99,7 @@ class Account:
             self.request_bytes,
             self.response.content,
             self.request_id,
+            () if verdict is None else verdict.logged,
         )
 
 

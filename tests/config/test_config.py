@@ -100,7 +100,7 @@ def test_the_access_log_is_a_stream_or_a_file(written: str, meant: str) -> None:
 
 
 def test_a_configuration_can_be_handed_to_another_process() -> None:
-    config = read("limits: {pipelined: 3}")
+    config = read("limits: {pool_idle: 3}")
     assert pickle.loads(pickle.dumps(config)) == config
 
 

@@ -60,6 +60,14 @@ def test_a_refused_request_is_a_dropped_request_with_hubbles_drop_reason() -> No
     assert body["extensions"]["value"]["reason"] == "no-rule-matched"
 
 
+def test_waived_header_conditions_are_in_the_flow_and_in_the_log() -> None:
+    waived = record(logged=("rule list: header X-Key is not v\n",))
+    for line in (to_flow(waived, "n"), json.loads(LineEncoder("n").encode(waived))):
+        known = line["flow"]["extensions"]["value"]
+        assert known["logged"] == ["rule list: header X-Key is not v\\n"]
+    assert "logged" not in to_flow(record(), "n")["flow"]["extensions"]["value"]
+
+
 def test_a_malformed_request_has_our_reason_and_none_of_hubbles() -> None:
     body = to_flow(denied(reason=Reason.BAD_HOST, status=400, policy=None), "n")["flow"]
 
@@ -124,6 +132,7 @@ _records = st.builds(
     request_bytes=st.integers(0, 1 << 40),
     response_bytes=st.integers(0, 1 << 40),
     request_id=_bytes,
+    logged=st.lists(_text, max_size=2).map(tuple),
 )
 
 

@@ -340,9 +340,9 @@ async def proxied(
     listener = socket.create_server(("127.0.0.1", 0))
     server = await accept(listener, state, resolver)
     proxy = Proxy(state, witness, backend, listener.getsockname()[1])
-    if ready:
-        proxy.apply(policies(folder, rules, backend.port))
     try:
+        if ready:
+            proxy.apply(policies(folder, rules, backend.port))
         yield proxy
         assert backend.faults == [], backend.faults
     finally:

@@ -104,6 +104,31 @@ def test_denied_requests_keep_the_connection(tmp_path: Path) -> None:
     run(test())
 
 
+def test_a_denied_request_is_recorded_with_its_id(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with proxied(tmp_path, rules=ONLY_OK) as proxy:
+            client = await proxy.client()
+            await client.send(b"GET /x HTTP/1.1\r\nHost: u\r\nX-Request-Id: mine\r\n\r\n")
+            assert (await client.answer()).status == 403
+            assert proxy.witness.records[-1].request_id == b"mine"
+
+    run(test())
+
+
+def test_a_waived_header_condition_is_recorded(tmp_path: Path) -> None:
+    rules = "{headerMatches: [{name: X-Key, value: v, mismatch: LOG}]}"
+
+    async def test() -> None:
+        async with proxied(tmp_path, rules=rules) as proxy:
+            client = await proxy.client()
+            assert (await client.get(b"/")).status == 200
+            (record,) = await proxy.recorded()
+            (said,) = record.logged
+            assert said == "x-key: is missing"
+
+    run(test())
+
+
 @pytest.mark.parametrize(
     "head",
     [
