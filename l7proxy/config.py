@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from l7proxy import yaml_lines
-from l7proxy.file_errors import FileError, FileErrors, unknown
+from l7proxy.file_errors import FileError, FileErrors, reason, unknown
 from l7proxy.limits import Limits
 from l7proxy.proxy.ports import Endpoint
 
@@ -220,7 +220,7 @@ def load(path: Path | None) -> Config:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise _errors(path, 0, f"cannot be read: {error.strerror}") from None
+        raise _errors(path, 0, f"cannot be read: {reason(error)}") from None
     return parse(text, path)
 
 

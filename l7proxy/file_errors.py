@@ -1,8 +1,9 @@
-"""What is wrong in a file that a user wrote, in the form that users see: ``file:line: what``."""
+"""What is wrong with a file or an address that a user named, in the words that users see."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ class FileErrors(Exception):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.errors))
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, to stand behind the name of what it refused: lower case."""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 def unknown(name: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from l7proxy.agent.errors import AgentError
 from l7proxy.config import Listener as ListenerConfig
 from l7proxy.datapath.port import Listener
+from l7proxy.file_errors import reason
 from l7proxy.policy.model import PolicySet
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.proxy.userspace import ListenSpec
@@ -81,7 +82,6 @@ def _bind(sock: socket.socket, address: tuple[str, int]) -> None:
         sock.bind(address)
     except OSError as error:
         sock.close()
-        reason = (error.strerror or str(error)).lower()
         raise AgentError(
-            f"proxy.listen: {address[0]} port {address[1]}: {reason}; choose another address"
+            f"proxy.listen: {address[0]} port {address[1]}: {reason(error)}; choose another address"
         ) from None

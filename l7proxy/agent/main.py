@@ -20,6 +20,7 @@ from l7proxy.agent.scrape import Scrape
 from l7proxy.agent.statedir import StateDir
 from l7proxy.agent.watch import Watch
 from l7proxy.config import Config
+from l7proxy.file_errors import reason
 from l7proxy.observe import recorder, tally
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.proxy.userspace import endpoint
@@ -75,8 +76,7 @@ def _check_access_log(log: str) -> None:
     try:
         recorder.check_log(log)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise AgentError(f"access_log: {log}: {reason}; set another file, or off") from None
+        raise AgentError(f"access_log: {log}: {reason(error)}; set another file, or off") from None
 
 
 def _stop_on_signals(node: Node, report: Report) -> asyncio.Event:
@@ -134,9 +134,8 @@ async def _serve_metrics(
             server.serve, str(wanted.address), wanted.port, limit=HEAD_BYTES
         )
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
         raise AgentError(
-            f"metrics.listen: {wanted}: {reason.lower()}; set another address, or off"
+            f"metrics.listen: {wanted}: {reason(error)}; set another address, or off"
         ) from None
     async with _closing(listening, server):
         yield endpoint(listening.sockets[0].getsockname())
@@ -155,7 +154,7 @@ async def _serve_admin(state: StateDir, admin: Admin) -> AsyncIterator[None]:
         finally:
             os.umask(former)
     except OSError as error:
-        raise AgentError(f"{path}: the admin socket cannot be opened: {error}") from None
+        raise AgentError(f"{path}: the admin socket cannot be opened: {reason(error)}") from None
     async with _closing(listening, server):
         try:
             yield

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from l7proxy.agent.errors import AgentError
+from l7proxy.file_errors import reason
 
 _MODE = 0o700
 
@@ -27,7 +28,7 @@ class StateDir:
             self._fd = os.open(path / "agent.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise AgentError(
-                f"{path}: the state directory cannot be used: {_reason(error)};"
+                f"{path}: the state directory cannot be used: {reason(error)};"
                 " set another with state: in the configuration"
             ) from None
         try:
@@ -60,7 +61,3 @@ class StateDir:
         """Let the next agent in. The files stay, the pid in them does not."""
         os.ftruncate(self._fd, 0)
         os.close(self._fd)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

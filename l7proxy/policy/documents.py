@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from l7proxy import yaml_lines
-from l7proxy.file_errors import FileError, FileErrors
+from l7proxy.file_errors import FileError, FileErrors, reason
 from l7proxy.limits import Limits
 from l7proxy.policy import build
 from l7proxy.policy.model import Policy, PolicySet, Source
@@ -92,9 +92,7 @@ def _read(file: Path, limits: Limits) -> bytes:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    if isinstance(error, OSError):
-        return (error.strerror or str(error)).lower()
-    return str(error)
+    return reason(error) if isinstance(error, OSError) else str(error)
 
 
 def _parse(file: str, text: bytes, limits: Limits, errors: list[FileError]) -> Iterator[Policy]:

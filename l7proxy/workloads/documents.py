@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from l7proxy import yaml_lines
-from l7proxy.file_errors import FileError, FileErrors
+from l7proxy.file_errors import FileError, FileErrors, reason
 from l7proxy.limits import Limits
 from l7proxy.workloads import pods
 from l7proxy.workloads.model import Workload
@@ -72,7 +72,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _reason(error: OSError) -> str:
-    return f"cannot be read: {(error.strerror or str(error)).lower()}"
+    return f"cannot be read: {reason(error)}"
 
 
 class _Collected:

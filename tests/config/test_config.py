@@ -163,7 +163,7 @@ def test_every_mistake_is_told_at_once_in_order_of_lines() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigErrors, match=r"gone\.yaml: cannot be read: No such file"):
+    with pytest.raises(ConfigErrors, match=r"gone\.yaml: cannot be read: no such file"):
         load(tmp_path / "gone.yaml")
 
 
