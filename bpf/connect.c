@@ -22,7 +22,7 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
     u32 client, server = IDENTITY_WORLD, road;
     struct conn empty = {};
     struct conn *conn;
-    int local = 0;
+    int local = 0, judged_there = 0;
 
     if (!now || !now->epoch) {
         count(COUNTER_CONNECT_EARLY);
@@ -36,11 +36,16 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
     conn->peer.client_port = 0; /* a socket may be connected again */
     conn->origin_port = 0;
     client = identity_of_task(now, cookie, here);
-    if (flow->client_port && upstreams.lookup(flow)) /* only a bound socket can be the proxy's */
-        client = IDENTITY_PROXY;
+    if (flow->client_port) { /* only a bound socket can be the proxy's */
+        struct upstream *own = upstreams.lookup(flow);
+
+        if (own && own->socket == bpf_get_socket_cookie(ctx))
+            client = IDENTITY_PROXY;
+    }
     conn->client = client;
     if (is_loopback(flow->server) || is_any(flow->server)) {
         local = 1; /* connecting to any address reaches loopback */
+        judged_there = 1;
         server = here ? identity_of_listener(here, flow->server, flow->server_port) : client;
     } else {
         struct identity *found = identity_at(now->epoch, flow->server);
@@ -50,8 +55,10 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
             if (local) {
                 u32 slot = found->slot;
                 struct namespace *there = namespaces.lookup(&slot);
-                if (there && there->cookie)
+                if (there && there->cookie) {
+                    judged_there = 1;
                     server = identity_of_listener(there, flow->server, flow->server_port);
+                }
             }
         }
     }
@@ -60,7 +67,7 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
         count(COUNTER_CONNECT_PROXY);
         return 0;
     }
-    if (!client) {
+    if (client == IDENTITY_STRANGER) {
         count(COUNTER_CONNECT_UNKNOWN);
         return 0; /* judged by its address at the server's end */
     }
@@ -69,7 +76,7 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
         count(COUNTER_CONNECT_REFUSED);
         return -1;
     }
-    if (road != ROAD_PROXY || local) {
+    if (road != ROAD_PROXY || judged_there) {
         count(COUNTER_CONNECT_ALLOWED);
         return 0;
     }

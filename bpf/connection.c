@@ -40,10 +40,6 @@ static inline void connecting(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     if (stays_inside(flow.client, flow.server))
         conn->local = 1;
     client = conn->client;
-    if (client == IDENTITY_PROXY) /* so that its exemption ends with the socket, however it ends */
-        bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
-    if (!conn->local || !client)
-        return;
     flows.update(&flow, &client);
     if (conn->origin_port) {
         struct endpoint origin = {.port = conn->origin_port};
@@ -131,7 +127,7 @@ static inline void listening(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     struct conn empty = {};
     struct listener *found;
     struct conn *conn;
-    u32 remote[4];
+    u32 remote[4], one = 1, *held;
 
     if (!now)
         return;
@@ -139,17 +135,29 @@ static inline void listening(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     if (!fresh.identity)
         return;
     addresses_of(ctx, key.address, remote);
-    if (is_any(key.address))
-        key.address[2] = 0; /* of both families */
     conn = conns.sk_storage_get(sk, &empty, BPF_SK_STORAGE_GET_F_CREATE);
     if (!conn)
         return;
-    conn->listening = 1;
+    held = listening_now.lookup(&fresh.identity);
+    if (held && *held >= LISTENERS_EACH) {
+        count(COUNTER_LISTENER_UNRECORDED); /* it can expose itself only */
+        return;
+    }
     found = listeners.lookup(&key);
-    if (found && found->identity == fresh.identity)
+    if (found) {
         lock_xadd(&found->sockets, 1);
+        if (found->identity != fresh.identity)
+            found->identity = IDENTITY_CONTESTED; /* whose the next connection is, nobody knows */
+    } else if (listeners.update(&key, &fresh)) {
+        count(COUNTER_LISTENER_UNRECORDED);
+        return;
+    }
+    conn->listening = 1;
+    conn->client = fresh.identity;
+    if (held)
+        lock_xadd(held, 1);
     else
-        listeners.update(&key, &fresh);
+        listening_now.update(&fresh.identity, &one);
     bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
@@ -162,13 +170,15 @@ static inline void closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     if (ctx->args[0] == TCP_LISTEN_STATE) {
         struct endpoint key = {.netns = cookie, .port = ctx->local_port};
         struct listener *found;
-        u32 remote[4];
+        u32 remote[4], owner, *held;
 
         if (!conn || !conn->listening)
             return;
         addresses_of(ctx, key.address, remote);
-        if (is_any(key.address))
-            key.address[2] = 0;
+        owner = conn->client;
+        held = listening_now.lookup(&owner);
+        if (held && *held)
+            lock_xadd(held, -1);
         found = listeners.lookup(&key);
         if (!found)
             return;

@@ -48,8 +48,8 @@ static inline u32 identity_of_cgroup(struct state *now)
     return 0;
 }
 
-/* The running task's identity: its cgroup's workload, else its namespace's, else the node's;
- * 0 in a namespace that is not covered, where only the source address can tell. */
+/* The running task's identity: its cgroup's workload, else its namespace's, else the node's; a
+ * stranger's in a namespace that is not covered, where only the source address can tell. */
 static inline u32 identity_of_task(struct state *now, u64 cookie, struct namespace *here)
 {
     u32 id = identity_of_cgroup(now);
@@ -58,7 +58,7 @@ static inline u32 identity_of_task(struct state *now, u64 cookie, struct namespa
         return id;
     if (here && here->identity)
         return here->identity;
-    return cookie == now->host_netns ? IDENTITY_HOST : 0;
+    return cookie == now->host_netns ? IDENTITY_HOST : IDENTITY_STRANGER;
 }
 
 /* Who listens on address and port in a namespace. */
@@ -74,11 +74,24 @@ static inline u32 identity_of_listener(struct namespace *there, const u32 *addre
     if (there->identity)
         return there->identity;
     found = listeners.lookup(&key);
-    if (!found) {
+    if (!found && is_ip4(address)) {
+        key.address[3] = 0;
+        found = listeners.lookup(&key);
+    }
+    if (!found) { /* an IPv6 socket bound to any address takes IPv4 too, if no IPv4 one is there */
         key.address[0] = key.address[1] = key.address[2] = key.address[3] = 0;
         found = listeners.lookup(&key);
     }
     return found ? found->identity : IDENTITY_HOST;
+}
+
+/* Whether the policy set in force has been told of an identity. One that it has not (a workload
+ * was renamed, and its sockets carry the old or already the new number) has no say: it is refused. */
+static inline int is_known(u32 epoch, u32 id)
+{
+    struct pair_of_identities key = {.epoch = epoch, .client = id};
+
+    return roads.lookup(&key) != 0;
 }
 
 static inline u32 road_of(u32 epoch, u32 client, u32 server, u16 port)
@@ -90,7 +103,14 @@ static inline u32 road_of(u32 epoch, u32 client, u32 server, u16 port)
 
     if (client == server)
         return ROAD_SPLICE; /* a workload may always talk to itself */
+    if (server == IDENTITY_CONTESTED)
+        return ROAD_REFUSED;
     key.port_class = port_class ? *port_class : 0;
     road = roads.lookup(&key);
-    return road ? *road : ROAD_SPLICE;
+    if (road)
+        return *road;
+    if (is_known(epoch, client) && is_known(epoch, server))
+        return ROAD_SPLICE;
+    count(COUNTER_IDENTITY_UNKNOWN);
+    return ROAD_REFUSED;
 }

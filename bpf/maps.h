@@ -14,13 +14,13 @@ BPF_HASH(netns, u64, u32, MAX_NAMESPACES);                     /* cookie -> slot
 BPF_ARRAY(namespaces, struct namespace, MAX_NAMESPACES);       /* by slot */
 BPF_TABLE("sockmap", u32, u64, proxy_listeners, MAX_NAMESPACES * MAX_WORKERS * 2);
 
-/* The proxy's own upstream connections, by the worker's process id: entered before connect,
- * removed before close. */
-BPF_F_TABLE("hash", struct flow, u32, upstreams, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
+/* The proxy's own upstream connections: entered before connect, removed before close. */
+BPF_F_TABLE("hash", struct flow, struct upstream, upstreams, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 
 /* The programs write. */
-BPF_F_TABLE("hash", struct endpoint, struct listener, listeners, 65536,
+BPF_F_TABLE("hash", struct endpoint, struct listener, listeners, MAX_LISTENERS,
             BPF_F_NO_PREALLOC); /* of workloads known by cgroup */
+BPF_F_TABLE("hash", u32, u32, listening_now, MAX_WORKLOADS, BPF_F_NO_PREALLOC);
 BPF_TABLE("lru_hash", struct flow, u32, flows, MAX_CONNECTIONS); /* client's identity */
 BPF_TABLE("lru_hash", struct flow, struct endpoint, origins, MAX_CONNECTIONS);
 BPF_TABLE("lru_hash", struct half, struct half_sockets, halves, MAX_CONNECTIONS);

@@ -33,14 +33,22 @@ static inline int to_proxy(struct bpf_sk_lookup *ctx, struct state *now, u32 slo
 
 /* Of a client whose connect() no program saw: it is not covered, or on another node. */
 static inline u32 identity_of_stranger(struct state *now, struct namespace *here,
-                                       struct flow *flow, int inside)
+                                       struct flow *flow, int inside, int is_near)
 {
     struct identity *found;
 
     if (inside)
         return here->identity ? here->identity : IDENTITY_HOST;
     found = identity_at(now->epoch, flow->client);
-    return found ? found->id : IDENTITY_WORLD;
+    if (!found)
+        return IDENTITY_WORLD;
+    if (is_near && (found->flags & FLAG_LOCAL)) {
+        /* A task of this node in a namespace that is not covered has an address that belongs to
+         * one that is: it is not whom the address names. */
+        count(COUNTER_ADDRESS_FORGED);
+        return IDENTITY_WORLD;
+    }
+    return found->id;
 }
 
 int on_sk_lookup(struct bpf_sk_lookup *ctx)
@@ -92,8 +100,8 @@ int on_sk_lookup(struct bpf_sk_lookup *ctx)
         return SK_DROP;
     }
     server = identity_of_listener(here, flow.server, flow.server_port);
-    if (!client)
-        client = identity_of_stranger(now, here, &flow, inside);
+    if (!client || client == IDENTITY_STRANGER)
+        client = identity_of_stranger(now, here, &flow, inside, client == IDENTITY_STRANGER);
     road = road_of(now->epoch, client, server, flow.server_port);
     if (road == ROAD_REFUSED) {
         count(COUNTER_SERVER_REFUSED);

@@ -85,6 +85,14 @@ struct listener {
     u32 sockets;
 };
 
+/* Who made the proxy's upstream connection: worker process and socket, neither of which can be
+ * had twice at a time. */
+struct upstream {
+    u64 socket;
+    u32 pid;
+    u32 pad;
+};
+
 /*
  * One end of a connection in the socket hash. The sequence numbers of the handshake make the name
  * unique: two connections of different namespaces with the same addresses and ports never pair,

@@ -10,6 +10,8 @@ from l7proxy.policy.model import Network
 from l7proxy.workloads.model import Address, Host, Peer, World
 
 ADDRESS_BITS = 128
+EPOCH_BITS = 32
+"""What stands before the address in a prefix of the map ``identities``."""
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -41,6 +43,14 @@ def prefix_length(network: Network) -> int:
 def stays_inside(client: Address, server: Address) -> bool:
     """Whether both ends must be in one namespace; the same rule as in bpf/address.h."""
     return client.is_loopback or server.is_loopback or client == server
+
+
+def listening_addresses(address: Address) -> tuple[bytes, ...]:
+    """Where a listener that takes connections to ``address`` may be bound, nearest first."""
+    any6 = bytes(16)
+    if address.version == 4:
+        return packed(address), packed(IPv4Address(0)), any6
+    return packed(address), any6
 
 
 def identity_number(peer: Peer | Network) -> int:

@@ -18,6 +18,7 @@ from l7proxy.workloads.model import Address
 
 # enum in the kernel's net/tcp_states.h
 ESTABLISHED = 1
+SYN_RECEIVED = 3
 TIME_WAIT = 6
 CLOSE_WAIT = 8
 LISTEN = 10

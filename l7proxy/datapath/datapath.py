@@ -10,17 +10,16 @@ from typing import Any
 
 from l7proxy.config import Config
 from l7proxy.datapath import features, libbpf, listening, netns, tables
-from l7proxy.datapath.addresses import identity_number, packed, prefix_length
-from l7proxy.datapath.names import MAX_WORKERS, ROAD_NUMBERS, Counter
+from l7proxy.datapath.addresses import EPOCH_BITS, identity_number, packed, prefix_length
+from l7proxy.datapath.names import IDENTITY_CONTESTED, MAX_WORKERS, ROAD_NUMBERS, Counter
 from l7proxy.datapath.port import DatapathError, Listener
 from l7proxy.datapath.slots import Namespace, Slots
 from l7proxy.datapath.stale import Judge
 from l7proxy.datapath.store import cgroup_programs, open_store, remove_others
 from l7proxy.policy.model import PolicySet
 from l7proxy.policy.verdict import Road
+from l7proxy.proxy.ports import Endpoint
 from l7proxy.workloads.model import Address, Workload
-
-_EPOCH_BITS = 32
 
 
 class EbpfDatapath:
@@ -41,6 +40,7 @@ class EbpfDatapath:
         self._cookie = netns.cookie(None)
         self._sizes: dict[str, int] = {}
         self._unplaced: list[str] = []
+        self._workloads: tuple[Workload, ...] = ()
         self._roads: Mapping[tuple[int, int, int], Road] = {}
         self._stale = 0
         self._reset_error: str | None = None
@@ -48,7 +48,27 @@ class EbpfDatapath:
         self._epoch = int(state.get("epoch", 0))
 
     def apply(self, policies: PolicySet, workloads: Sequence[Workload], revision: int) -> None:
-        """Covers the workloads' namespaces and puts the tables of the set into force as a whole."""
+        """Covers the workloads' namespaces and puts the tables of the set into force as a whole.
+
+        A namespace or cgroup may get another identity before the tables know it: what the set in
+        force has not been told of is refused, so nothing is open in between.
+        """
+        try:
+            self._apply(policies, workloads)
+        except DatapathError:
+            self._restore()
+            raise
+        self._workloads = tuple(workloads)
+
+    def _restore(self) -> None:
+        """After a failure: the workloads of the set in force have their identities back."""
+        try:
+            self._locate(self._workloads)
+            self._record_cgroups(self._workloads)
+        except (OSError, DatapathError):
+            return  # what could not be restored is refused; the failure itself is reported
+
+    def _apply(self, policies: PolicySet, workloads: Sequence[Workload]) -> None:
         host_addresses = netns.addresses(None)
         try:
             located, cookies = self._locate(workloads)
@@ -180,10 +200,15 @@ class EbpfDatapath:
         return located, set(wanted)
 
     def _record_cgroups(self, workloads: Sequence[Workload]) -> None:
-        """Cgroup ids, which are inode numbers, and the listeners that are there already."""
+        """Cgroup ids, which are inode numbers, and the listeners that are there already.
+
+        A listener that is gone is left to the sock_ops program: between looking and deleting,
+        another could have started there.
+        """
         table = self._store.table("cgroups")
         listeners = self._store.table("listeners")
         known: set[int] = set()
+        owners: dict[Endpoint, set[int]] = {}
         for workload in workloads:
             if workload.cgroup is None:
                 continue
@@ -197,11 +222,13 @@ class EbpfDatapath:
             known.add(inode)
             table.set(inode, {"id": number})
             for each in listening.listeners_of(folder):
-                where = bytes(16) if each.address.is_unspecified else packed(each.address)
-                key = {"address": where, "netns": self._cookie, "port": each.port}
-                found = listeners.get(key)
-                if found is None or found["identity"] != number:
-                    listeners.set(key, {"identity": number, "sockets": 1})
+                owners.setdefault(each, set()).add(number)
+        for where, numbers in owners.items():
+            key = {"address": packed(where.address), "netns": self._cookie, "port": where.port}
+            found = listeners.get(key) or {"identity": 0, "sockets": 1}
+            owner = numbers.pop() if len(numbers) == 1 else IDENTITY_CONTESTED
+            if found["identity"] != owner:
+                listeners.set(key, {"identity": owner, "sockets": found["sockets"]})
         for packed_key in list(table.keys()):
             inode = int.from_bytes(packed_key, sys.byteorder)
             if inode not in known:
@@ -214,11 +241,11 @@ class EbpfDatapath:
         number may still be looking its entries up.
         """
         limit = self._config.limits.kernel_roads
-        if len(entries.roads) > limit:
+        needed = len(entries.roads) + len(entries.known)
+        if needed > limit:
             # The map has room for this set and its successor; a larger one could not be replaced.
             raise DatapathError(
-                f"policy needs {len(entries.roads)} roads: raise limits.kernel_roads, "
-                f"which is {limit}"
+                f"policy needs {needed} roads: raise limits.kernel_roads, which is {limit}"
             )
         self._drop_epochs_but(self._epoch)
         epoch = self._epoch % (2**32 - 1) + 1
@@ -249,7 +276,7 @@ class EbpfDatapath:
         for each in entries.identities:
             identities.set(
                 {
-                    "prefixlen": _EPOCH_BITS + prefix_length(each.network),
+                    "prefixlen": EPOCH_BITS + prefix_length(each.network),
                     "epoch": epoch,
                     "address": packed(each.network.network_address),
                 },
@@ -258,13 +285,15 @@ class EbpfDatapath:
         classes = self._store.table("port_classes")
         for port, length, number in entries.port_classes:
             prefix = {
-                "prefixlen": _EPOCH_BITS + length, "epoch": epoch, "port": port.to_bytes(2, "big"),
+                "prefixlen": EPOCH_BITS + length, "epoch": epoch, "port": port.to_bytes(2, "big"),
             }  # fmt: skip
             classes.set(prefix, number)
         roads = self._store.table("roads")
         for (client, server, port_class), road in entries.roads.items():
             key = {"epoch": epoch, "client": client, "server": server, "port_class": port_class}
             roads.set(key, ROAD_NUMBERS[road])
+        for number in entries.known:
+            roads.set({"epoch": epoch, "client": number}, ROAD_NUMBERS[Road.SPLICE])
 
     def _drop_epochs_but(self, epoch: int) -> None:
         for name in ("identities", "port_classes", "roads"):

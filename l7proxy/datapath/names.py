@@ -6,11 +6,14 @@ from enum import Enum
 
 from l7proxy.policy.verdict import Road
 
-IDENTITY_UNKNOWN = 0
 IDENTITY_HOST = 1
 IDENTITY_WORLD = 2
 IDENTITY_PROXY = 3
 """The proxy's own upstream connections, which are never steered."""
+IDENTITY_STRANGER = 4
+"""A task of this node in a namespace that is not covered: its address has to tell."""
+IDENTITY_CONTESTED = 5
+"""Workloads that share one listening address and port: nobody may connect there."""
 FIRST_FREE_IDENTITY = 256
 """Identities below are reserved."""
 
@@ -18,6 +21,9 @@ FLAG_LOCAL = 1
 FLAG_NO_SPLICE = 2
 NO_SLOT = 0xFFFF
 """The slot of an address whose namespace is not covered."""
+
+LISTENERS_EACH = 1024
+"""Listening sockets of one workload that are told apart, so that none can fill the map."""
 
 MAX_WORKERS = 16
 """Worker processes whose listeners the steering program can tell apart."""
@@ -44,6 +50,9 @@ class Counter(Enum):
     CONNECT_EARLY = "connect_early", "connect() before the first policy set was applied"
     EGRESS_STEERED = "egress_steered", "connect() sent to the proxy for HTTP rules of egress"
     EGRESS_UNSTEERABLE = "egress_unsteerable", "connect() refused: it needs a proxy and has none"
+    IDENTITY_UNKNOWN = "identity_unknown", "refused: policy in force knows not of the workload yet"
+    ADDRESS_FORGED = "address_forged", "a pod's address used from a namespace that is not covered"
+    LISTENER_UNRECORDED = "listener_unrecorded", "listening sockets beyond what can be recorded"
     STORAGE_FAILED = "storage_failed", "connect() refused: no memory for the socket's storage"
     SERVER_REFUSED = "server_refused", "incoming connection refused by L3/L4 policy (reset)"
     INGRESS_STEERED = "ingress_steered", "incoming connection handed to the proxy"
@@ -74,6 +83,9 @@ def c_constants() -> dict[str, int]:
         "IDENTITY_HOST": IDENTITY_HOST,
         "IDENTITY_WORLD": IDENTITY_WORLD,
         "IDENTITY_PROXY": IDENTITY_PROXY,
+        "IDENTITY_STRANGER": IDENTITY_STRANGER,
+        "IDENTITY_CONTESTED": IDENTITY_CONTESTED,
+        "LISTENERS_EACH": LISTENERS_EACH,
         "FLAG_LOCAL": FLAG_LOCAL,
         "FLAG_NO_SPLICE": FLAG_NO_SPLICE,
         "MAX_WORKERS": MAX_WORKERS,

@@ -70,6 +70,7 @@ def assemble(folder: Path, limits: Limits) -> Source:
         "MAX_IDENTITIES": str(_EPOCHS * limits.workloads * 4),
         "MAX_PORT_CLASSES": str(_EPOCHS * 65536),
         "MAX_ROADS": str(_EPOCHS * limits.kernel_roads),
+        "MAX_LISTENERS": "262144",
         "MAX_NAMESPACES": str(limits.namespaces),
         "MAX_CONNECTIONS": str(limits.tracked_connections),
     }

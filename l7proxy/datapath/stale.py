@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from l7proxy.datapath import connections, netns
-from l7proxy.datapath.addresses import packed, stays_inside
-from l7proxy.datapath.names import FLAG_LOCAL, IDENTITY_HOST, IDENTITY_WORLD
+from l7proxy.datapath.addresses import listening_addresses, packed, stays_inside
+from l7proxy.datapath.names import IDENTITY_HOST, IDENTITY_WORLD, NO_SLOT
 from l7proxy.datapath.slots import Namespace
 from l7proxy.datapath.store import Store
 from l7proxy.datapath.tables import Entries, Identity
@@ -21,7 +21,7 @@ from l7proxy.policy.verdict import Road
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.workloads.model import Address
 
-_ACCEPTABLE = (connections.ESTABLISHED, connections.CLOSE_WAIT)
+_ACCEPTABLE = (connections.ESTABLISHED, connections.SYN_RECEIVED, connections.CLOSE_WAIT)
 _ACCEPT_SECONDS = 1.0
 _POLL_SECONDS = 0.02
 
@@ -89,7 +89,7 @@ class Judge:
     ) -> bool:
         client, server = (each.remote, each.local) if is_server else (each.local, each.remote)
         inside = stays_inside(client.address, server.address)
-        if not is_server and (inside or self._is_local(server.address)):
+        if not is_server and (inside or self._is_covered(server.address)):
             return False  # judged at the server's end
         flow: dict[str, int | bytes] = {
             "client": packed(client.address),
@@ -98,7 +98,7 @@ class Judge:
             "server_port": server.port,
             "netns": namespace.cookie,
         }
-        if self._upstreams.number(flow) is not None:
+        if self._upstreams.get(flow) is not None:
             return False
         if not inside:
             flow["netns"] = 0
@@ -112,13 +112,12 @@ class Judge:
         return source != target and self._road(source, target, server.port) is not Road.SPLICE
 
     def _listener(self, where: Endpoint, cookie: int) -> int:
-        key: dict[str, int | bytes] = {
-            "address": packed(where.address),
-            "netns": cookie,
-            "port": where.port,
-        }
-        found = self._listeners.get(key) or self._listeners.get({**key, "address": bytes(16)})
-        return int(found["identity"]) if found else IDENTITY_HOST
+        for address in listening_addresses(where.address):
+            key = {"address": address, "netns": cookie, "port": where.port}
+            found = self._listeners.get(key)
+            if found is not None:
+                return int(found["identity"])
+        return IDENTITY_HOST
 
     def _identity(self, address: Address) -> Identity | None:
         """The longest prefix, as the kernel finds it."""
@@ -129,9 +128,9 @@ class Judge:
         found = self._identity(address)
         return found.number if found else IDENTITY_WORLD
 
-    def _is_local(self, address: Address) -> bool:
+    def _is_covered(self, address: Address) -> bool:
         found = self._identity(address)
-        return found is not None and bool(found.flags & FLAG_LOCAL)
+        return found is not None and found.slot != NO_SLOT
 
     def _road(self, client: int, server: int, port: int) -> Road:
         bits = ((first, 1 << (16 - length), number) for first, length, number in self._classes)

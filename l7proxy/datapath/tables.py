@@ -65,7 +65,9 @@ class Entries:
     port_classes: tuple[tuple[int, int, int], ...]
     """(first port, length of the prefix in bits, class)"""
     roads: Mapping[tuple[int, int, int], Road]
-    """(client, server, port class); absent: splice"""
+    """(client, server, port class); absent: splice, if both are known"""
+    known: tuple[int, ...]
+    """The identities that policy has been asked about; connections of any other are refused"""
 
 
 def compile_entries(
@@ -90,6 +92,7 @@ def compile_entries(
         tuple(_identities(workloads, local, host_addresses, host_slot, networks)),
         tuple(_port_classes(ranges)),
         _roads(policies, workloads, local, peers, ranges, force_proxy),
+        tuple(sorted(peers)),
     )
 
 

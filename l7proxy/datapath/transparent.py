@@ -18,18 +18,23 @@ from typing import Any
 
 from l7proxy.datapath import libbpf, netns
 from l7proxy.datapath.addresses import (
+    ADDRESS_BITS,
+    EPOCH_BITS,
     identity_number,
+    listening_addresses,
     packed,
     plain,
     stays_inside,
     unpacked,
 )
-from l7proxy.datapath.names import IDENTITY_HOST, IDENTITY_UNKNOWN
+from l7proxy.datapath.names import FLAG_LOCAL, IDENTITY_HOST, IDENTITY_STRANGER
 from l7proxy.datapath.store import Store
 from l7proxy.limits import Limits
 from l7proxy.proxy.ports import Downstream, Endpoint
 from l7proxy.workloads.directory import Directory
-from l7proxy.workloads.model import HOST, Peer, Workload
+from l7proxy.workloads.model import HOST, Peer, Workload, World
+
+_SO_COOKIE = 57
 
 
 class Adapter:
@@ -42,6 +47,8 @@ class Adapter:
         self._origins = store.table("origins")
         self._listeners = store.table("listeners")
         self._upstreams = store.table("upstreams")
+        self._identities = store.table("identities")
+        self._state = store.table("state")
         self._host_addresses = options["host_addresses"]
         self._namespaces: dict[str, _Namespace] = {}
         self._admitted: dict[int, dict[str, int | bytes]] = {}
@@ -84,7 +91,8 @@ class Adapter:
                 "server_port": destination.port,
                 "netns": place.cookie,
             }
-            self._upstreams.set(exemption, os.getpid())
+            owner = {"socket": socket_cookie(sock), "pid": os.getpid()}
+            self._upstreams.set(exemption, owner)
             self._admitted[sock.fileno()] = exemption
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(self._limits.connect_timeout):
@@ -101,12 +109,27 @@ class Adapter:
         if exemption is not None:
             self._upstreams.delete(exemption)
 
-    def client_of(self, flow: Mapping[str, int | bytes], otherwise: Peer) -> Peer:
-        """Who the kernel recorded for a connection; ``otherwise`` where it recorded nobody."""
+    def client_of(self, flow: Mapping[str, int | bytes], client: Endpoint, otherwise: Peer) -> Peer:
+        """Who the kernel recorded for a connection; ``otherwise`` where it recorded nobody.
+
+        The same rule as in bpf/steer.c: a task in a namespace that is not covered is whom its
+        address names, unless that is an address of a covered one.
+        """
         number = self._flows.number(flow)
-        if number is None or number == IDENTITY_UNKNOWN:
-            return otherwise
-        return self._by_number.get(number, otherwise)
+        if number == IDENTITY_STRANGER and self._is_local(client):
+            return World(client.address)
+        return self._by_number.get(number, otherwise) if number else otherwise
+
+    def _is_local(self, endpoint: Endpoint) -> bool:
+        state = self._state.get(0) or {}
+        found = self._identities.get(
+            {
+                "prefixlen": EPOCH_BITS + ADDRESS_BITS,
+                "epoch": state.get("epoch", 0),
+                "address": packed(endpoint.address),
+            }
+        )
+        return found is not None and bool(found["flags"] & FLAG_LOCAL)
 
     def by_number(self, number: int) -> Peer | None:
         return self._by_number.get(number)
@@ -123,17 +146,18 @@ class Adapter:
 
     def listener_at(self, endpoint: Endpoint, cookie: int) -> Peer:
         """Which workload listens there, in a namespace that several share."""
-        key: dict[str, int | bytes] = {
-            "address": packed(endpoint.address), "netns": cookie, "port": endpoint.port,
-        }  # fmt: skip
-        found = self._listeners.get(key) or self._listeners.get({**key, "address": bytes(16)})
-        return self._by_number.get(found["identity"], HOST) if found else HOST
+        for address in listening_addresses(endpoint.address):
+            key = {"address": address, "netns": cookie, "port": endpoint.port}
+            found = self._listeners.get(key)
+            if found is not None:
+                return self._by_number.get(found["identity"], HOST)
+        return HOST
 
     def _forget_the_dead(self) -> None:
-        """Ends the exemptions of workers that were killed; their ports are anyone's now."""
+        """Ends the exemptions of workers that were killed."""
         for key in list(self._upstreams.keys()):
-            pid = libbpf.map_lookup(self._upstreams.fd, key, self._upstreams.value.size)
-            if pid is not None and not Path(f"/proc/{int.from_bytes(pid, sys.byteorder)}").exists():
+            raw = libbpf.map_lookup(self._upstreams.fd, key, self._upstreams.value.size)
+            if raw and not Path(f"/proc/{self._upstreams.value.unpack(raw)['pid']}").exists():
                 libbpf.map_delete(self._upstreams.fd, key)
 
     def _namespace(self, name: str | None) -> _Namespace:
@@ -176,7 +200,7 @@ class _Resolver:
         if resident is None:
             return None  # the workload is gone from the snapshot
         somebody = resident if inside else self._adapter.by_address(client)
-        who = self._adapter.client_of(flow, somebody)
+        who = self._adapter.client_of(flow, client, somebody)
         if server.port == self._proxy_port and server.address.is_loopback:
             origin = self._adapter.origin_of(flow)
             if origin is None:
@@ -229,6 +253,11 @@ class _Namespace:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def socket_cookie(sock: socket.socket) -> int:
+    """The number by which the kernel knows the socket; no other ever has it."""
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), sys.byteorder)
 
 
 def _endpoint(name: tuple[Any, ...]) -> Endpoint:

@@ -42,7 +42,10 @@ def _make(request: dict[str, Any]) -> socket.socket:
             made.bind(tuple(request["source"]))
         if request["op"] == "connect":
             made.settimeout(request["timeout"])
-            made.connect((request["host"], request["port"]))
+            # Resolved, because a plain pair loses the scope of a link-local address.
+            numeric = socket.AI_NUMERICHOST
+            found = socket.getaddrinfo(request["host"], request["port"], family, flags=numeric)
+            made.connect(found[0][4])
         elif request["op"] == "listen":
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:

@@ -33,6 +33,11 @@ spec:
     - ports: [{port: "8000", endPort: 8009, protocol: TCP}]
     - ports: [{port: "8080", protocol: TCP}]
       rules: {http: [{method: GET}]}
+  - fromEntities: [all]
+    toPorts: [{ports: [{port: "8100", protocol: TCP}]}]
+  ingressDeny:
+  - fromEndpoints: [{matchLabels: {app: stranger}}]
+    toPorts: [{ports: [{port: "8100", protocol: TCP}]}]
 """
 BOTH = POLICY + "---" + POLICY.replace("server", "vault")
 MANY_PORTS = """
@@ -48,6 +53,7 @@ spec:
 
 
 NODE = str(NODE_V4.ip)
+DENIED = {"PermissionError", "ConnectionRefusedError"}
 REUSE_ADDRESS = (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -112,6 +118,23 @@ def test_leaving_the_cgroup_does_not_help(covered: Covered, server: Pod) -> None
             with Place("strayed", netns=pod.netns, cgroup=elsewhere) as strayed:
                 assert outcome(strayed, server.ip, 8000) == wanted
         accepted(listener).close()
+
+
+def test_addresses_nobody_listed_do_not_hide_who_is_calling(covered: Covered, server: Pod) -> None:
+    """Link-local addresses, and ones that the pods gave themselves."""
+    _, friend, stranger, *_ = covered.node.workloads
+    for number, pod in enumerate((server, friend, stranger), 1):
+        for address in (f"fe80::77:{number}/64", f"fd00:77::{number}/64", f"10.77.0.{number}/24"):
+            nodad = ["nodad"] if ":" in address else []
+            done = pod.run(["ip", "address", "add", address, "dev", "eth0", *nodad])
+            assert done.returncode == 0, done.stderr
+    for host in (f"{server.ip}", "10.77.0.1", "fd00:77::1", "fe80::77:1%eth0"):
+        plain = host.partition("%")[0]
+        with server.listen("::" if ":" in plain else "0.0.0.0", 8100):
+            for pod, wanted in ((friend, {"connected"}), (stranger, DENIED)):
+                assert outcome(pod, host, 8100) in wanted, (pod.name, host)
+    with server.listen("0.0.0.0", 8100), pytest.raises((PermissionError, ConnectionRefusedError)):
+        stranger.connect(server.ip, 8100, source=("10.77.0.3", 0))
 
 
 def test_refusal_stays_when_the_policy_goes_and_comes(covered: Covered, server: Pod) -> None:
