@@ -32,6 +32,7 @@ STREAMS = ("stdout", "stderr", "off")
 """What ``access_log`` may be instead of a file."""
 
 _PYDANTIC = re.compile(r"\b(Input|String) should\b")
+_IN_WORDS = {"model_type": "must be a map of fields", "path_type": "must be a path"}
 _MAX_DEPTH = 16
 _MAX_VALUES = 10_000
 
@@ -265,8 +266,7 @@ def _file_error(path: Path, document: yaml_lines.Document, fault: dict[str, Any]
     message: str = fault["msg"]
     if fault["type"] == "extra_forbidden":
         message = unknown(str(where[-1]), _known(where[:-1]))
-    if fault["type"] == "model_type":
-        message = "must be a map of fields"
+    message = _IN_WORDS.get(fault["type"], message)
     message = _PYDANTIC.sub("must", message.removeprefix("Value error, "))
     return FileError(str(path), document.line_of(where), f"{_dotted(where)}: {message}")
 

@@ -131,6 +131,8 @@ def test_a_configuration_can_be_handed_to_another_process() -> None:
             "proxy: {listen: [{address: '127.0.0.1:1', to: '127.0.0.1:1', workload: a/b/c}]}",
             "1: proxy.listen[0].workload: must be a workload's name or namespace/name",
         ),
+        ("metrics: off", "1: metrics: must be a map of fields"),
+        ("policies: 5", "1: policies: must be a path"),
         (
             "metrics: {listen: '::1:9965'}",
             "1: metrics.listen: must be an IP address and a port, "
