@@ -63,6 +63,22 @@ class Dfa:
         """The bit set of what matches the whole ``value``."""
         return self.accepted(self.walk(value))
 
+    def steps(self, state: int) -> list[tuple[int, int]]:
+        """(mask of bytes, next state) for each state but DEAD that follows ``state``."""
+        row = self._transitions[state * self.width : (state + 1) * self.width]
+        masks: dict[int, int] = {}
+        for target, mask in zip(row, self._class_masks, strict=True):
+            if target != DEAD:
+                masks[target] = masks.get(target, 0) | mask
+        return [(mask, target) for target, mask in masks.items()]
+
+    @cached_property
+    def _class_masks(self) -> list[int]:
+        masks = [0] * self.width
+        for byte, number in enumerate(self.classes):
+            masks[number] |= 1 << byte
+        return masks
+
     @cached_property
     def _transitions(self) -> Sequence[int]:
         return memoryview(self.transitions).cast("H")

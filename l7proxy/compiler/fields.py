@@ -40,15 +40,13 @@ def method_and_path(pairs: Sequence[Pair], bounds: Bounds = DEFAULT_BOUNDS) -> D
         else:
             paths = by_method.setdefault(method, {})
             paths[path] = paths.get(path, 0) | 1 << number
-    methods = _method_table(tuple(by_method))
+    methods = _method_table(tuple(by_method), bounds)
     forest = Forest(alphabets.PATH)
     first = [forest.root() for _ in range(methods.states)]
     behind: dict[int, int] = {}
     for state, root in enumerate(first):
-        for byte in range(256):
-            target = methods.walk(bytes((byte,)), state)
-            if target:
-                forest.kids[root][byte] = first[target]
+        for mask, target in methods.steps(state):
+            forest.step(root, mask, first[target])
         accepted = methods.accepted(state)
         if accepted:
             if accepted not in behind:
@@ -60,13 +58,13 @@ def method_and_path(pairs: Sequence[Pair], bounds: Bounds = DEFAULT_BOUNDS) -> D
     return build(forest, first[methods.start], bounds, everywhere)
 
 
-def _method_table(methods: Sequence[str | None]) -> Dfa:
+def _method_table(methods: Sequence[str | None], bounds: Bounds) -> Dfa:
     forest = Forest(alphabets.METHOD)
     root = forest.root()
     for number, method in enumerate(methods):
         tree = tree_of("[^ ]+" if method is None else method)
         forest.add(root, tree, 1 << number)
-    return build(forest, root)
+    return build(forest, root, bounds)
 
 
 def _paths(forest: Forest, chosen: Iterable[dict[str | None, int]]) -> int:

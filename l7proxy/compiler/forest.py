@@ -7,7 +7,7 @@ Patterns that begin alike share the states of that beginning, so that a thousand
 from __future__ import annotations
 
 from l7proxy.compiler.errors import TooLarge
-from l7proxy.compiler.nfa import Piece, State, piece
+from l7proxy.compiler.nfa import FEW, Piece, State, bytes_of, piece
 from l7proxy.compiler.nodes import EMPTY, Alt, Cat, Node, cat, has_assertion
 from l7proxy.compiler.program import EVERY_BYTE
 
@@ -58,6 +58,13 @@ class Forest:
         at = self._walk(root, value)
         if at is not None:
             self.marks[at] |= marks
+
+    def step(self, at: int, mask: int, target: int) -> None:
+        """Let every byte of ``mask`` lead from the state ``at`` to ``target``."""
+        if mask.bit_count() <= FEW:
+            self.few[at] += [(byte, target) for byte in bytes_of(mask)]
+        else:
+            self.wide[at].append((mask, target))
 
     def add_any(self, root: int, alphabet: int, marks: int) -> None:
         """Let every value of bytes in ``alphabet``, the empty one too, end in ``marks``."""

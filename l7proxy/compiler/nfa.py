@@ -13,7 +13,7 @@ from l7proxy.compiler.program import EVERY_BYTE, Program, assemble, closure, ran
 _MOST_EDGES, _MOST_ASKING_EDGES = 200_000, 50_000
 # A step on fewer bytes than this is kept byte by byte: looking a byte up is cheap, and every
 # distinct mask splits the bytes anew.
-_FEW = 4
+FEW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _state(accepts: bool, steps: dict[int, int]) -> State:
     few: list[tuple[int, int]] = []
     wide: list[tuple[int, int]] = []
     for target, mask in steps.items():
-        if mask.bit_count() <= _FEW:
+        if mask.bit_count() <= FEW:
             few += [(byte, target) for byte in bytes_of(mask)]
         else:
             wide.append((mask, target))

@@ -78,7 +78,7 @@ requests = st.builds(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(admissions, st.lists(requests, min_size=1, max_size=8))
 def test_tables_decide_as_the_reference_does(admission: Admission, asked: list[Request]) -> None:
     tables = compile_admission(admission)

@@ -32,7 +32,7 @@ targets = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.sampled_from(METHODS), st.sampled_from(PATHS)), min_size=1, max_size=8),
     methods,
@@ -101,3 +101,8 @@ def test_bytes_that_no_value_holds_are_in_no_table() -> None:
     for value in (b"GET /\xc3\xa9", b"GET /#", b"GET /\\", b"G\xc3 /", b"GET"):
         assert table.match(value) == 0
     assert table.match(b"GET /a") == 3
+
+
+def test_a_rule_without_path_is_satisfied_by_any_path() -> None:
+    table = method_and_path([("GET", None), ("GET", "/a")])
+    assert [table.match(each) for each in (b"GET /a", b"GET /", b"GET *", b"GET ")] == [3, 1, 1, 1]
