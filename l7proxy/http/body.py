@@ -142,7 +142,16 @@ class ChunkedBody:
     BAD_TRAILER for a malformed, forbidden or oversized trailer section.
     """
 
-    __slots__ = ("_buffer", "_limits", "_need", "_state", "_upstream", "trailers")
+    __slots__ = (
+        "_buffer",
+        "_limits",
+        "_need",
+        "_state",
+        "_trailer_bytes",
+        "_trailer_lines",
+        "_upstream",
+        "trailers",
+    )
 
     def __init__(self, limits: Limits, *, upstream: bool = False) -> None:
         self.trailers: Fields = ()
@@ -150,6 +159,8 @@ class ChunkedBody:
         self._upstream = upstream
         self._buffer = b""
         self._need = 0
+        self._trailer_bytes = 0
+        self._trailer_lines: list[bytes] = []
         self._state = _SIZE
 
     @property
@@ -215,26 +226,35 @@ class ChunkedBody:
         return match.end() - at
 
     def _trailer_section(self, data: bytes, at: int) -> int:
-        """RFC 9112 7.1.2: trailer-section = *( field-line CRLF ), ended by an empty line."""
+        """RFC 9112 7.1.2: trailer-section = *( field-line CRLF ), ended by an empty line.
+
+        Lines are taken as they become complete, so that none is looked at again.
+        """
         limit = self._limits.trailer_bytes
-        section = data[at : at + limit]
+        section = data[at : at + limit - self._trailer_bytes]
         try:
             end, complete = scan_fields(section, 0)
         except Refused as refused:
             raise self._refused(Reason.BAD_TRAILER, refused.detail) from None
-        if not complete:
-            if len(data) - at >= limit:
-                raise self._refused(Reason.BAD_TRAILER, f"the trailers are over {limit} bytes")
-            return 0
-        if end > 2:
-            self.trailers = self._read_trailers(section[:end])
-        self._state = _DONE
+        if not complete and self._trailer_bytes + len(data) - at >= limit:
+            raise self._refused(Reason.BAD_TRAILER, f"the trailers are over {limit} bytes")
+        if end:
+            self._take_trailers(section[:end], complete)
         return end
+
+    def _take_trailers(self, lines: bytes, complete: bool) -> None:
+        self._trailer_bytes += len(lines)
+        self._trailer_lines += lines.splitlines(keepends=True)
+        count = len(self._trailer_lines) - complete
+        if count > self._limits.head_fields:
+            raise self._refused(Reason.BAD_TRAILER, f"more than {count - 1} trailer fields")
+        if complete:
+            self.trailers = self._read_trailers(b"".join(self._trailer_lines)) if count else ()
+            self._trailer_lines = []
+            self._state = _DONE
 
     def _read_trailers(self, section: bytes) -> Fields:
         trailers = fields_of(section, 0)
-        if len(trailers) > self._limits.head_fields:
-            raise self._refused(Reason.BAD_TRAILER, f"{len(trailers)} trailer fields")
         for name, _ in trailers:
             if name.lower() in FORBIDDEN_TRAILERS:
                 raise self._refused(Reason.BAD_TRAILER, f"{name[:40].decode()} as a trailer")

@@ -58,8 +58,12 @@ def explain_request(head: bytes, limits: Limits) -> NoReturn:
     raise Refused(Reason.BAD_REQUEST_LINE, "the head does not end where it was said to end")
 
 
-def check_partial_response(buffer: Buffer, limits: Limits) -> None:
-    """Refuse, with UPSTREAM_NOT_HTTP, an incomplete response head that cannot become valid."""
+def check_partial_response(buffer: Buffer, limits: Limits, checked: int = 0) -> int:
+    """Refuse, with UPSTREAM_NOT_HTTP, an incomplete response head that cannot become valid.
+
+    ``checked`` is what an earlier call with fewer bytes of the same head returned, so that none
+    of them is looked at again.
+    """
     start = bytes(buffer[:7])
     if not b"HTTP/1.".startswith(start):
         raise Refused(Reason.UPSTREAM_NOT_HTTP, f"the response starts with {start!r}")
@@ -67,8 +71,10 @@ def check_partial_response(buffer: Buffer, limits: Limits) -> None:
         raise Refused(
             Reason.UPSTREAM_NOT_HTTP, f"the response head is over {limits.head_bytes} bytes"
         )
-    if buffer.count(b"\n") != buffer.count(b"\r\n"):
+    if buffer.count(b"\n", checked) != buffer.count(b"\r\n", checked):
         raise Refused(Reason.UPSTREAM_NOT_HTTP, "a bare LF in the response head")
+    # A CR at the end may be the first half of a line's end.
+    return len(buffer) - buffer.endswith(b"\r")
 
 
 def _request_line(data: bytes, limits: Limits) -> int:

@@ -56,6 +56,7 @@ class ResponseRelay:
     """
 
     __slots__ = (
+        "_checked",
         "_chunked",
         "_content",
         "_limits",
@@ -74,6 +75,7 @@ class ResponseRelay:
         self._request = request
         self._limits = limits
         self._partial = b""  # of the response head
+        self._checked = 0  # bytes of it that were found good so far
         self._content: BodyReader | None = None
         self._chunked = False  # towards the client
         self.content = 0
@@ -98,11 +100,12 @@ class ResponseRelay:
             self._partial = b""
         interim = b""
         while True:
-            end = find_end(data)
+            end = find_end(data, max(self._checked - 3, 0))
             if end < 0:
-                check_partial_response(data, limits)
+                self._checked = check_partial_response(data, limits, self._checked)
                 self._partial = data
                 return interim
+            self._checked = 0
             response = parse_response(data[:end], request.method, limits, upgrade=request.upgrade)
             data = data[end:]
             if not response.informational:

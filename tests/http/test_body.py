@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 import h11
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from l7proxy.http import body as module
 from l7proxy.http.body import (
     LAST_CHUNK,
     BodyReader,
@@ -18,6 +25,7 @@ from l7proxy.http.body import (
 )
 from l7proxy.http.framing import CHUNKED, UNTIL_CLOSE
 from l7proxy.http.grammar import Fields
+from l7proxy.http.head import scan_fields
 from l7proxy.http.refused import Refused
 from l7proxy.limits import Limits
 from l7proxy.reasons import Reason
@@ -142,6 +150,76 @@ def test_what_is_kept_back_is_bounded() -> None:
         body.feed(start)
         taken = next(count for count in range(limit + 1) if refuses(body, b"x"))
         assert limit - len(start) - 1 <= taken <= limit
+
+
+def lines_run(work: Callable[[], object]) -> int:
+    """How many lines of Python ``work`` runs: its cost, without a clock."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(former)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("start", "repeated"),
+    [
+        (b"0\r\n", b"a:\r\n"),
+        (b"0\r\na:", b"xxxx"),
+        (b"", b"1\r\na\r\n"),
+        (b"", b"01;x=y\r\na\r\n"),
+        (b"", b"4;" + b"x" * 40 + b"\r\nabcd\r\n"),
+        (b"1;", b"xxxx"),
+    ],
+)
+def test_the_work_grows_no_faster_than_the_bytes(start: bytes, repeated: bytes) -> None:
+    limits = Limits(head_fields=10**6, trailer_bytes=10**6, chunk_line_bytes=10**6)
+
+    def cost(times: int, size: int) -> int:
+        wire = start + repeated * times
+        body = ChunkedBody(limits)
+        pieces = [wire[at : at + size] for at in range(0, len(wire), size)]
+        return lines_run(lambda: drain(body, pieces))
+
+    for size in (1, 3, 10**6):
+        assert cost(200, size) < 5 * cost(50, size)
+
+
+def test_trailers_are_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scanned = 0
+
+    def counting(data: bytes, start: int) -> tuple[int, bool]:
+        nonlocal scanned
+        scanned += len(data) - start
+        return scan_fields(data, start)
+
+    monkeypatch.setattr(module, "scan_fields", counting)
+    fields = [(b"X-%d" % number, b"v") for number in range(LIMITS.head_fields)]
+    wire = last_chunk(tuple(fields))
+    content = drain(ChunkedBody(LIMITS), [wire[at : at + 1] for at in range(len(wire))])
+    assert content == (b"", b"", tuple(fields), True)
+    longest = max(len(name) + len(value) for name, value in fields) + len(b": \r\n")
+    assert scanned <= len(wire) * longest
+
+
+def test_too_many_trailers_are_refused_before_they_have_all_come() -> None:
+    most = LIMITS.head_fields
+    body = ChunkedBody(LIMITS)
+    assert not refuses(body, b"0\r\n" + b"a:\r\n" * most)
+    assert refuses(body, b"a:\r\n")
+    for size in (1, 10**6):
+        wire = b"0\r\n" + b"a:\r\n" * most + b"\r\n"
+        pieces = [wire[at : at + size] for at in range(0, len(wire), size)]
+        assert drain(ChunkedBody(LIMITS), pieces)[2:] == (((b"a", b""),) * most, True)
 
 
 def test_limits_are_those_given() -> None:

@@ -193,8 +193,17 @@ def test_what_parses_was_waited_for_at_every_byte(wire: bytes) -> None:
     end = find_end(wire, 0)
     with contextlib.suppress(Refused):
         parse_response(wire[:end], b"GET", LIMITS)
+        checked = 0
         for length in range(end):
             check_partial_response(wire[:length], LIMITS)
+            checked = check_partial_response(wire[:length], LIMITS, checked)
+            assert length - 1 <= checked <= length
+
+
+def test_what_was_found_good_is_not_looked_at_again() -> None:
+    head = b"HTTP/1.1 200 OK\r\nA: b\r\nC"
+    assert check_partial_response(head, LIMITS) == len(head)
+    check_partial_response(head.replace(b"\r", b" ") + b"\r\n", LIMITS, len(head))
 
 
 @given(responses())
