@@ -10,6 +10,7 @@ import click
 
 from l7proxy.cli import options, show
 from l7proxy.config import Config
+from l7proxy.datapath.tables import Located, TableError, compile_entries
 from l7proxy.file_errors import FileError, FileErrors
 from l7proxy.policy import check as policy_check
 from l7proxy.policy import documents
@@ -45,10 +46,15 @@ def command(
     workloads = _workloads(workloads_path, config, errors, warnings)
     destinations: Sequence[policy_check.Destination] = ()
     rules = 0
+    sizes: dict[str, int] = {}
     if policies is not None and not errors:
         report = policy_check.check(policies, workloads)
         warnings += report.warnings
         destinations, rules = report.destinations, report.rule_count
+        try:
+            sizes = _table_sizes(policies, workloads or (), config)
+        except TableError as clash:
+            errors.append(FileError(str(workloads_path or config.workloads), 0, str(clash)))
     if as_json:
         show.as_json(
             {
@@ -66,6 +72,9 @@ def command(
     if errors or policies is None:
         return 1
     _show(destinations)
+    if sizes:
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sizes.items())
+        click.echo(f"kernel tables: {counts}")
     click.echo(f"{len(policies.policies)} policies, {rules} rules, {len(warnings)} warnings: valid")
     return 0
 
@@ -90,6 +99,25 @@ def _workloads(
         return None
     warnings.extend(found.warnings)
     return found.workloads
+
+
+def _table_sizes(
+    policies: PolicySet, workloads: Sequence[Workload], config: Config
+) -> dict[str, int]:
+    """Entries of the kernel's tables, without those of the node's own addresses.
+
+    Empty where no workload is known to be on this node. Raises TableError.
+    """
+    here = [each for each in workloads if each.netns or each.cgroup or each.node == config.node]
+    if not here or config.datapath == "userspace":
+        return {}
+    located = [Located(each, slot, False) for slot, each in enumerate(here)]
+    entries = compile_entries(policies, workloads, located, ())
+    return {
+        "identities": len(entries.identities),
+        "port_classes": len(entries.port_classes),
+        "roads": len(entries.roads),
+    }
 
 
 def _show(destinations: Sequence[policy_check.Destination]) -> None:

@@ -87,3 +87,17 @@ def test_warnings_do_not_make_it_invalid(l7proxy: L7proxy, folder: Path) -> None
     assert {"file": "w.yaml", "line": 1, "message": "kind Service is not a Pod: passed over"} in (
         done.json["warnings"]
     )
+
+
+def test_the_sizes_of_the_kernels_tables_are_told_for_workloads_of_this_node(
+    l7proxy: L7proxy, folder: Path
+) -> None:
+    assert "kernel tables" not in l7proxy("check").out
+    (folder / "node.yaml").write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: users\n  labels: {app: users}\n"
+        "  annotations: {l7proxy.io/netns: users}\nstatus: {podIP: 10.0.0.9}\n"
+    )
+    told = l7proxy("check", "--workloads", "node.yaml").out.splitlines()[-2]
+    # The pod, and the world by each address family.
+    assert told.startswith("kernel tables: 3 identities, ")
+    assert told.endswith(" roads")
