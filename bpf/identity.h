@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /* Who is at an address, who is running now, and which road a pair of them takes. */
 
-#define CGROUP_DEPTH 8
-
 static inline struct state *state_now(void)
 {
     u32 zero = 0;
@@ -101,10 +99,10 @@ static inline u32 road_of(u32 epoch, u32 client, u32 server, u16 port)
     struct pair_of_identities key = {.epoch = epoch, .client = client, .server = server};
     u32 *road;
 
+    if (server == IDENTITY_CONTESTED || client == IDENTITY_CONTESTED)
+        return ROAD_REFUSED;
     if (client == server)
         return ROAD_SPLICE; /* a workload may always talk to itself */
-    if (server == IDENTITY_CONTESTED)
-        return ROAD_REFUSED;
     key.port_class = port_class ? *port_class : 0;
     road = roads.lookup(&key);
     if (road)

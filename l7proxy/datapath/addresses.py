@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from l7proxy.datapath.names import FIRST_FREE_IDENTITY, IDENTITY_HOST, IDENTITY_WORLD
@@ -53,16 +53,18 @@ def listening_addresses(address: Address) -> tuple[bytes, ...]:
     return packed(address), any6
 
 
-def identity_number(peer: Peer | Network) -> int:
+def identity_number(peer: Peer | Network, key: bytes = b"") -> int:
     """The number that stands for a peer in the kernel, the same after every restart.
 
     Made from the name, so that what the kernel recorded before a restart still means the same
-    workload. Two names with one number are found by ``tables.compile_entries``.
+    workload. Two names with one number are refused by ``tables.compile_entries``; ``key``, a
+    secret of the node, keeps anybody from choosing a name that has another's number.
     """
     if isinstance(peer, Host):
         return IDENTITY_HOST
     if isinstance(peer, World):
         return IDENTITY_WORLD
     name = peer.id if hasattr(peer, "id") else f"cidr {peer}"
-    number = zlib.crc32(name.encode())
+    digest = hashlib.blake2s(name.encode(), digest_size=4, key=key).digest()
+    number = int.from_bytes(digest, "little")
     return number if number >= FIRST_FREE_IDENTITY else number + FIRST_FREE_IDENTITY

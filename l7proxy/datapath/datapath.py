@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,15 +12,22 @@ from typing import Any
 from l7proxy.config import Config
 from l7proxy.datapath import features, libbpf, listening, netns, tables
 from l7proxy.datapath.addresses import EPOCH_BITS, identity_number, packed, prefix_length
-from l7proxy.datapath.names import IDENTITY_CONTESTED, MAX_WORKERS, ROAD_NUMBERS, Counter
+from l7proxy.datapath.names import (
+    CGROUP_DEPTH,
+    IDENTITY_CONTESTED,
+    MAX_WORKERS,
+    ROAD_NUMBERS,
+    Counter,
+)
+from l7proxy.datapath.placement import Place, Placement
 from l7proxy.datapath.port import DatapathError, Listener
 from l7proxy.datapath.slots import Namespace, Slots
 from l7proxy.datapath.stale import Judge
-from l7proxy.datapath.store import cgroup_programs, open_store, remove_others
+from l7proxy.datapath.store import cgroup_programs, identity_key, open_store, remove_others
 from l7proxy.policy.model import PolicySet
 from l7proxy.policy.verdict import Road
 from l7proxy.proxy.ports import Endpoint
-from l7proxy.workloads.model import Address, Workload
+from l7proxy.workloads.model import Workload
 
 
 class EbpfDatapath:
@@ -38,10 +46,13 @@ class EbpfDatapath:
         self._store, self.adopted = open_store(config.bpffs, config.state, config.limits)
         self._slots = Slots(self._store, config.proxy.workers, config.limits.namespaces)
         self._cookie = netns.cookie(None)
+        self._key = identity_key(config.state)
+        self._number = functools.partial(identity_number, key=self._key)
         self._sizes: dict[str, int] = {}
         self._unplaced: list[str] = []
         self._workloads: tuple[Workload, ...] = ()
-        self._roads: Mapping[tuple[int, int, int], Road] = {}
+        self._placement = Placement()
+        self._entries: tables.Entries | None = None
         self._stale = 0
         self._reset_error: str | None = None
         state = self._store.table("state").get(0) or {}
@@ -78,6 +89,7 @@ class EbpfDatapath:
                 located,
                 host_addresses,
                 host_slot=self._slots.number_of(self._cookie),
+                number=self._number,
             )
             self._record_cgroups(workloads)
             self._switch(entries, workloads)
@@ -85,9 +97,9 @@ class EbpfDatapath:
             self._slots.attach()
             self._slots.release(cookies)
             remove_others(self._config.bpffs, self._config.state, self._store.folder.name)
-            if entries.roads != self._roads:
+            if entries != self._entries:
                 self._reset_stale(entries)
-            self._roads = entries.roads
+            self._entries = entries
         except tables.TableError as error:
             raise DatapathError(str(error)) from None
         except OSError as error:
@@ -117,7 +129,7 @@ class EbpfDatapath:
             "folder": str(self._store.folder),
             "layouts": dict(self._store.layouts),
             "host_addresses": tuple(netns.addresses(None)),
-            "cookie": self._cookie,
+            "identity_key": self._key,
         }
 
     def status(self) -> Mapping[str, Any]:
@@ -169,17 +181,10 @@ class EbpfDatapath:
     def _locate(self, workloads: Sequence[Workload]) -> tuple[list[tables.Located], set[int]]:
         """Finds and covers the namespaces of the workloads that are on this node."""
         wanted: dict[int, Namespace] = {}
-        places: list[tuple[Workload, int, bool]] = []
-        by_address: dict[Address, str] | None = None
+        covered: list[tuple[Place, int]] = []
         self._unplaced = []
-        for workload in workloads:
-            name = workload.netns
-            if name is None and workload.cgroup is None:
-                if by_address is None:
-                    by_address = _namespaces_by_address()
-                name = next((by_address[a] for a in workload.addresses if a in by_address), None)
-                if name is None:
-                    continue  # on another node
+        for place in self._placement.locate(workloads):
+            name, workload = place.netns, place.workload
             try:
                 found = Namespace(name, netns.open_named(name) if name else None, self._cookie)
             except OSError:
@@ -187,16 +192,22 @@ class EbpfDatapath:
                 continue
             if name:
                 found.cookie = netns.cookie(found.descriptor)
-                found.identity = identity_number(workload)
+                found.identity = self._number(workload)
+                if place.contested:
+                    found.identity = IDENTITY_CONTESTED  # nobody gets in or out
+                    self._unplaced.append(workload.id)
                 found.short_circuit = workload.short_circuit
             if found.cookie in wanted:
                 found.close()
             else:
                 wanted[found.cookie] = found
-            places.append((workload, found.cookie, name is None))
+            if not place.contested:
+                covered.append((place, found.cookie))
         self._slots.cover(list(wanted.values()))
-        slots = {each.cookie: each.slot for each in self._slots}
-        located = [tables.Located(w, slots[cookie], shares) for w, cookie, shares in places]
+        located = [
+            tables.Located(place.workload, self._slots.number_of(cookie), place.netns is None)
+            for place, cookie in covered
+        ]
         return located, set(wanted)
 
     def _record_cgroups(self, workloads: Sequence[Workload]) -> None:
@@ -212,13 +223,19 @@ class EbpfDatapath:
         for workload in workloads:
             if workload.cgroup is None:
                 continue
-            folder = _cgroup_mount(self._cgroup) / workload.cgroup.lstrip("/")
+            below = workload.cgroup.strip("/")
+            folder = _cgroup_mount(self._cgroup) / below
+            if len(Path(below).parts) > CGROUP_DEPTH:
+                raise DatapathError(
+                    f"workload {workload.id}: cgroup /{below} is more than {CGROUP_DEPTH} levels "
+                    "deep: name one above it"
+                )
             try:
                 inode = folder.stat().st_ino
             except OSError:
                 self._unplaced.append(workload.id)
                 continue
-            number = identity_number(workload)
+            number = self._number(workload)
             known.add(inode)
             table.set(inode, {"id": number})
             for each in listening.listeners_of(folder):
@@ -322,23 +339,6 @@ class EbpfDatapath:
         for name in self._store.links():
             if name.startswith("cgroup_") and not name.startswith(f"cgroup_{inode}_"):
                 self._store.link(name).unlink()
-
-
-def _namespaces_by_address() -> dict[Address, str]:
-    """Whose namespace an address is, for workloads without an annotation."""
-    found: dict[Address, str] = {}
-    for name in netns.named():
-        try:
-            descriptor = netns.open_named(name)
-        except OSError:
-            continue  # removed since it was listed
-        try:
-            found |= dict.fromkeys(netns.addresses(descriptor), name)
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
-    return found
 
 
 def _sockets_of_children() -> set[int]:

@@ -134,13 +134,16 @@ def _types() -> Check:
 def _sockets() -> Check:
     try:
         blind = fionread_is_blind()
-    except OSError as error:
+    except PermissionError:
         return Check(
-            "socket maps",
+            "eBPF",
             False,
-            str(error),
-            "use a kernel with CONFIG_BPF_STREAM_PARSER=y, as root",
+            "root here may not use it, as in a container",
+            "give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or set datapath: userspace",
         )
+    except OSError as error:
+        remedy = "use a kernel with CONFIG_BPF_STREAM_PARSER=y"
+        return Check("socket maps", False, str(error), remedy)
     if blind:
         return Check(
             "socket maps",

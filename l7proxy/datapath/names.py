@@ -25,6 +25,9 @@ NO_SLOT = 0xFFFF
 LISTENERS_EACH = 1024
 """Listening sockets of one workload that are told apart, so that none can fill the map."""
 
+CGROUP_DEPTH = 16
+"""Levels below the cgroup2 mount at which a workload's cgroup is recognised."""
+
 MAX_WORKERS = 16
 """Worker processes whose listeners the steering program can tell apart."""
 
@@ -89,6 +92,7 @@ def c_constants() -> dict[str, int]:
         "FLAG_LOCAL": FLAG_LOCAL,
         "FLAG_NO_SPLICE": FLAG_NO_SPLICE,
         "MAX_WORKERS": MAX_WORKERS,
+        "CGROUP_DEPTH": CGROUP_DEPTH,
         "COUNTER_MAX": len(Counter),
     }
     constants |= {f"COUNTER_{counter.name}": number for number, counter in enumerate(Counter)}

@@ -95,6 +95,17 @@ def _ip6_addresses() -> set[Address]:
     return {plain(":".join(w[at : at + 4] for at in range(0, 32, 4))) for w in words}
 
 
+def scope_of(address: Address) -> int:
+    """The interface of the calling thread's namespace that has a link-local address; else 0."""
+    if not address.is_link_local or address.version == 4:
+        return 0
+    for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines():
+        words = line.split()
+        if bytes.fromhex(words[0]) == address.packed:
+            return int(words[1], 16)
+    return 0
+
+
 def named() -> Iterator[str]:
     """The names under /run/netns."""
     with contextlib.suppress(FileNotFoundError):

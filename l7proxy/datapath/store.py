@@ -24,6 +24,7 @@ from l7proxy.paths import bpf_dir
 
 _LOADER_SECONDS = 120
 LAYOUTS = "layouts-{build}.json"
+IDENTITY_KEY = "identity.key"
 
 
 class Store:
@@ -140,6 +141,7 @@ def remove_all(bpffs: Path, state: Path) -> int:
             bpffs.rmdir()
     for described in state.glob(LAYOUTS.format(build="*")):
         described.unlink(missing_ok=True)
+    (state / IDENTITY_KEY).unlink(missing_ok=True)
     return removed
 
 
@@ -152,6 +154,21 @@ def remove_build(folder: Path) -> int:
         pin.unlink()
     shutil.rmtree(folder)
     return len(pins)
+
+
+def identity_key(state: Path) -> bytes:
+    """The node's secret for numbering identities, made once and kept beside the agent's state.
+
+    Where it is lost, what the kernel recorded before is nobody's any more, and refused.
+    """
+    path = state / IDENTITY_KEY
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        key = os.urandom(16)
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(key)
+        return key
 
 
 def cgroup_programs() -> list[tuple[str, int]]:

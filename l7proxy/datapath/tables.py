@@ -6,7 +6,7 @@ policy tells apart, and a road for each (client, server, class) that does not sp
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import pairwise
@@ -24,6 +24,8 @@ from l7proxy.policy.decide import admit, cidrs, port_boundaries, selects
 from l7proxy.policy.model import Direction, Network, PolicySet
 from l7proxy.policy.verdict import Road
 from l7proxy.workloads.model import HOST, Address, Peer, Workload, World
+
+Numbers = Callable[[Peer | Network], int]
 
 _PORTS = 65536
 # Always told apart: in the kernel IPv4 is a part of IPv6, and a short IPv6 prefix would have it.
@@ -77,39 +79,43 @@ def compile_entries(
     host_addresses: Iterable[Address],
     *,
     host_slot: int = NO_SLOT,
+    number: Numbers = identity_number,
     force_proxy: bool = False,
 ) -> Entries:
     """Everything that the kernel needs to know. Raises TableError.
 
-    ``host_slot`` is the slot of the node's own namespace, if workloads share it.
+    ``host_slot`` is the slot of the node's own namespace, if workloads share it; ``number``
+    gives every peer its identity.
     """
     local = {each.workload.id: each for each in located}
     networks = sorted({*_FAMILIES, *filter(_has_own_prefix, cidrs(policies))}, key=str)
     edges = [0, *port_boundaries(policies), _PORTS]
     ranges = [(low, high - 1) for low, high in pairwise(edges) if low < high]
-    peers = _peers(workloads, networks)
+    peers = _peers(workloads, networks, number)
     return Entries(
-        tuple(_identities(workloads, local, host_addresses, host_slot, networks)),
+        tuple(_identities(workloads, local, host_addresses, host_slot, networks, number)),
         tuple(_port_classes(ranges)),
-        _roads(policies, workloads, local, peers, ranges, force_proxy),
+        _roads(policies, workloads, local, peers, ranges, number, force_proxy),
         tuple(sorted(peers)),
     )
 
 
-def _peers(workloads: Sequence[Workload], networks: Sequence[Network]) -> dict[int, list[Peer]]:
+def _peers(
+    workloads: Sequence[Workload], networks: Sequence[Network], number: Numbers
+) -> dict[int, list[Peer]]:
     """Who a number may stand for: one peer, or one for each address family."""
     peers: dict[int, list[Peer]] = {IDENTITY_HOST: [HOST], IDENTITY_WORLD: list(_WORLD)}
     names: dict[int, str] = {}
     for workload in workloads:
-        number = identity_number(workload)
-        _claim(names, number, workload.id)
-        peers[number] = [workload]
+        code = number(workload)
+        _claim(names, code, workload.id)
+        peers[code] = [workload]
     for network in networks:
         address = _address_only_in(network, networks)
         if address is not None:
-            number = identity_number(network)
-            _claim(names, number, str(network))
-            peers[number] = [World(address)]
+            code = number(network)
+            _claim(names, code, str(network))
+            peers[code] = [World(address)]
     return peers
 
 
@@ -150,9 +156,10 @@ def _identities(
     host_addresses: Iterable[Address],
     host_slot: int,
     networks: Sequence[Network],
+    number: Numbers,
 ) -> Iterator[Identity]:
     for network in networks:
-        yield Identity(network, identity_number(network))
+        yield Identity(network, number(network))
     for address in host_addresses:
         yield Identity(ip_network(address), IDENTITY_HOST, host_slot, FLAG_LOCAL)
     for workload in workloads:
@@ -164,14 +171,14 @@ def _identities(
         if not workload.short_circuit:
             flags |= FLAG_NO_SPLICE
         for address in workload.addresses:
-            yield Identity(ip_network(address), identity_number(workload), slot, flags)
+            yield Identity(ip_network(address), number(workload), slot, flags)
 
 
 def _port_classes(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    for number, (first, last) in enumerate(ranges):
-        if number:  # class 0 is what has no entry
+    for port_class, (first, last) in enumerate(ranges):
+        if port_class:  # class 0 is what has no entry
             for prefix, length in port_prefixes(first, last):
-                yield prefix, length, number
+                yield prefix, length, port_class
 
 
 def port_prefixes(first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -190,11 +197,12 @@ def _roads(
     local: Mapping[str, Located],
     peers: Mapping[int, list[Peer]],
     ranges: Sequence[tuple[int, int]],
+    number: Numbers,
     force_proxy: bool,
 ) -> dict[tuple[int, int, int], Road]:
     decided: dict[Hashable, Road] = {}
     found: dict[tuple[int, int, int], Road] = {}
-    for client_number, server_number in sorted(_pairs(policies, workloads, local, peers)):
+    for client_number, server_number in sorted(_pairs(policies, workloads, local, peers, number)):
         for port_class, (first, _) in enumerate(ranges):
             possible = set()
             for client in peers[client_number]:
@@ -225,13 +233,14 @@ def _pairs(
     workloads: Sequence[Workload],
     local: Mapping[str, Located],
     peers: Mapping[int, list[Peer]],
+    number: Numbers,
 ) -> set[tuple[int, int]]:
     """The (client, server) numbers of which policy may say something, never the same twice."""
     pairs: set[tuple[int, int]] = set()
     for workload in workloads:
-        number = identity_number(workload)
+        own = number(workload)
         if selects(policies, workload, Direction.EGRESS):
-            pairs |= {(number, server) for server in peers}
+            pairs |= {(own, server) for server in peers}
         if workload.id in local and selects(policies, workload, Direction.INGRESS):
-            pairs |= {(client, number) for client in peers}
+            pairs |= {(client, own) for client in peers}
     return {(client, server) for client, server in pairs if client != server}

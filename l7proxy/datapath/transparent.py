@@ -12,7 +12,6 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,8 @@ from l7proxy.workloads.model import HOST, Peer, Workload, World
 
 _SO_COOKIE = 57
 
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
 
 class Adapter:
     """Resolves and dials for sockets that the datapath steered here."""
@@ -50,6 +51,7 @@ class Adapter:
         self._identities = store.table("identities")
         self._state = store.table("state")
         self._host_addresses = options["host_addresses"]
+        self._key: bytes = options["identity_key"]
         self._namespaces: dict[str, _Namespace] = {}
         self._admitted: dict[int, dict[str, int | bytes]] = {}
         self._forget_the_dead()
@@ -58,7 +60,9 @@ class Adapter:
     def update(self, workloads: Sequence[Workload]) -> None:
         """The workloads of a new snapshot."""
         self._directory = Directory(workloads, self._host_addresses)
-        self._by_number: dict[int, Peer] = {identity_number(each): each for each in workloads}
+        self._by_number: dict[int, Peer] = {
+            identity_number(each, self._key): each for each in workloads
+        }
         self._by_number[IDENTITY_HOST] = HOST
 
     def resolver(self, spec: object) -> _Resolver:
@@ -82,7 +86,7 @@ class Adapter:
         without SO_REUSEADDR nobody else can have that address and port. Raises OSError.
         """
         place = self._namespace(netns)
-        sock, source = place.bound_socket(destination)
+        sock, source, where = place.bound_socket(destination)
         try:
             exemption: dict[str, int | bytes] = {
                 "client": packed(source.address),
@@ -96,7 +100,7 @@ class Adapter:
             self._admitted[sock.fileno()] = exemption
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(self._limits.connect_timeout):
-                await loop.sock_connect(sock, (str(destination.address), destination.port))
+                await loop.sock_connect(sock, where)
         except BaseException:
             self.release(sock)
             sock.close()
@@ -232,27 +236,35 @@ class _Namespace:
         except OSError:
             return False
 
-    def bound_socket(self, destination: Endpoint) -> tuple[socket.socket, Endpoint]:
+    def bound_socket(self, destination: Endpoint) -> tuple[socket.socket, Endpoint, SocketAddress]:
         """A socket of this namespace, bound to the address that the route to the destination
-        uses and to a port of its own."""
+        uses and to a port of its own; and the address to connect to, as sockets want it."""
         family = socket.AF_INET6 if destination.address.version == 6 else socket.AF_INET
-        where = (str(destination.address), destination.port)
         with netns.entered(self._descriptor):
+            scope = netns.scope_of(destination.address)
+            where = socket_address(destination, scope)
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect(where)
-                source = probe.getsockname()[0]
+                source = Endpoint(plain(probe.getsockname()[0]), 0)
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             try:
-                sock.bind((source, 0))
+                sock.bind(socket_address(source, scope))
             except OSError:
                 sock.close()
                 raise
-        return sock, Endpoint(ip_address(source.partition("%")[0]), sock.getsockname()[1])
+            return sock, Endpoint(source.address, sock.getsockname()[1]), where
 
     def close(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def socket_address(endpoint: Endpoint, scope: int) -> SocketAddress:
+    """As ``socket`` takes it, with the interface that a link-local address needs."""
+    if endpoint.address.version == 6:
+        return str(endpoint.address), endpoint.port, 0, scope
+    return str(endpoint.address), endpoint.port
 
 
 def socket_cookie(sock: socket.socket) -> int:

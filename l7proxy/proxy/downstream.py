@@ -20,7 +20,7 @@ from l7proxy.http import answers
 from l7proxy.http.head import check_partial, find_end
 from l7proxy.http.refused import Refused
 from l7proxy.http.request import parse_request
-from l7proxy.policy.verdict import Road
+from l7proxy.policy.verdict import Action, Road
 from l7proxy.proxy.decisions import Decider, PolicySnapshot
 from l7proxy.proxy.exchange import Exchange
 from l7proxy.proxy.pool import Destination
@@ -29,6 +29,7 @@ from l7proxy.proxy.records import refused_record
 from l7proxy.proxy.relay import RequestRelay
 from l7proxy.proxy.state import WorkerState, report_fault
 from l7proxy.proxy.transport import ClientTransport, ClientUser
+from l7proxy.proxy.tunnel import Tunnel
 from l7proxy.reasons import Reason
 
 _NO_HEAD = -1
@@ -151,6 +152,15 @@ class ClientConnection(ClientTransport):
             self._decider = snapshot.decider(self.ends)
             self._snapshot = snapshot
         return self._decider
+
+    def judge(self, snapshot: PolicySnapshot) -> None:
+        """Ends a tunnel that ``snapshot`` would not let begin."""
+        user = self.user
+        if not isinstance(user, Tunnel):
+            return
+        decider = self.decider(snapshot)
+        if decider is None or decider.decide(user.request).action is Action.BLOCK:
+            user.fail(Reason.RULE_BLOCKED)
 
     def exchange_ended(
         self, keep: bool, discard: RequestRelay | None = None, unread: bool = False

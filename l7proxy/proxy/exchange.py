@@ -198,7 +198,7 @@ class Exchange(Passing):
         client = self.client
         self.phase = Phase.ENDED
         self.upstream = None
-        tunnel = Tunnel(client, upstream, self._tunnel_ended)
+        tunnel = Tunnel(client, upstream, self.request, self._tunnel_ended)
         if client.ended:
             tunnel.client_eof()
 

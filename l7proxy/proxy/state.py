@@ -57,6 +57,9 @@ class Client(Protocol):
     def reset(self) -> None:
         """Closes at once, with a reset."""
 
+    def judge(self, snapshot: PolicySnapshot) -> None:
+        """Ends a tunnel that ``snapshot`` would not let begin."""
+
 
 class WorkerState:
     """Limits, clock, pool and the live snapshot of a worker; ``snapshot`` None refuses all."""
@@ -88,6 +91,8 @@ class WorkerState:
         """Every request whose head completes from now on is decided by ``snapshot``."""
         self.adapter.update(snapshot.workloads)
         self.snapshot = snapshot
+        for client in tuple(self.clients):
+            client.judge(snapshot)
 
     def left(self, client: Client) -> None:
         """A client connection is gone."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from l7proxy.reasons import Reason
 
 if TYPE_CHECKING:
+    from l7proxy.http.request import Request
     from l7proxy.proxy.downstream import ClientConnection
     from l7proxy.proxy.upstream import UpstreamConnection
 
@@ -18,7 +19,8 @@ class Tunnel:
     What one side sends, the other receives; when that one cannot be written to, the first is not
     read. An end of file is passed on and the other direction stays open; a reset is passed on as
     a reset. ``on_end(sent, received)`` is called once, with the bytes that came from the client
-    and those that came from the backend.
+    and those that came from the backend. ``request`` asked for the upgrade; as it is the last one
+    on this connection, new policies are asked about it again.
     """
 
     __slots__ = (
@@ -29,15 +31,18 @@ class Tunnel:
         "_sent",
         "_upstream",
         "_upstream_ended",
+        "request",
     )
 
     def __init__(
         self,
         client: ClientConnection,
         upstream: UpstreamConnection,
+        request: Request,
         on_end: Callable[[int, int], None],
     ) -> None:
         self._client = client
+        self.request = request
         self._upstream = upstream
         self._on_end: Callable[[int, int], None] | None = on_end
         self._sent = 0

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l7proxy.datapath import addresses, tables
+from l7proxy.datapath import addresses
 from l7proxy.datapath.addresses import identity_number, packed, plain, prefix_length, unpacked
 from l7proxy.datapath.names import IDENTITY_HOST, IDENTITY_WORLD
 from l7proxy.datapath.tables import Entries, Located, TableError, compile_entries, port_prefixes
@@ -202,10 +202,9 @@ def test_port_prefixes_cover_exactly(one: int, other: int) -> None:
     assert len(list(port_prefixes(first, last))) <= 30
 
 
-def test_workloads_with_one_number_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "identity_number", lambda peer: 4711)
+def test_workloads_with_one_number_are_refused() -> None:
     with pytest.raises(TableError, match=r"default/a.*default/b|default/b.*default/a"):
-        compiled([])
+        compile_entries(load_text(""), WORKLOADS, LOCATED, HOST_ADDRESSES, number=lambda peer: 4711)
 
 
 def test_numbers_stay_and_leave_the_reserved_ones_alone() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from l7proxy.limits import Limits
 from l7proxy.reasons import Reason
-from tests.proxy.harness import Client, Peer, header, proxied, run, until
+from tests.proxy.harness import Client, Peer, header, policies, proxied, run, until
 
 OFFER = (
     b"GET /chat HTTP/1.1\r\nHost: u\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -136,6 +136,22 @@ def test_a_tunnel_passes_a_reset_on(tmp_path: Path) -> None:
             await tunnel(gone)
             gone.reset()
             await until(lambda: len(proxy.witness.records) == 2)
+
+    run(test())
+
+
+@pytest.mark.parametrize("rules", ['{path: "/other"}', '{path: "/.*", action: block}'])
+def test_a_tunnel_ends_when_policy_would_not_let_it_begin(tmp_path: Path, rules: str) -> None:
+    async def test() -> None:
+        async with proxied(tmp_path, shout) as proxy:
+            client = await proxy.client()
+            await tunnel(client)
+            proxy.apply(policies(tmp_path, "{}", proxy.backend.port))
+            await client.send(b"more")
+            assert await client.exactly(4) == b"MORE"
+            proxy.apply(policies(tmp_path, rules, proxy.backend.port))
+            with pytest.raises(ConnectionResetError):
+                await client.exactly(1)
 
     run(test())
 
