@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from typing import Any
 
 from l7proxy import __version__
@@ -75,6 +76,10 @@ class Admin:
                 }
                 for worker in workers
             ],
+            "limits": {
+                "connections": node.config.limits.connections,
+                "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            },
             "listeners": node.listener_addresses(),
             "metrics": None if self._metrics is None else str(self._metrics),
             "errors": list(node.inputs.errors),

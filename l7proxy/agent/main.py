@@ -10,7 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from l7proxy.agent import datapaths
+from l7proxy.agent import datapaths, descriptors
 from l7proxy.agent.admin import Admin
 from l7proxy.agent.errors import AgentError
 from l7proxy.agent.httpd import HEAD_BYTES, HttpServer
@@ -50,6 +50,10 @@ def run(config: Config) -> int:
 async def _run(config: Config, state: StateDir, report: Report) -> int:
     loop = asyncio.get_running_loop()
     _check_access_log(config.access_log)
+    files = descriptors.raise_limit()
+    limits = descriptors.fitted(config.limits, files)
+    warning = descriptors.warning(config.limits, limits, files)
+    config = config.model_copy(update={"limits": limits})
     async with contextlib.AsyncExitStack() as cleanup:
         thread = cleanup.enter_context(ThreadPoolExecutor(1, "datapath"))
         opening = functools.partial(datapaths.open_datapath, config, report)
@@ -63,6 +67,8 @@ async def _run(config: Config, state: StateDir, report: Report) -> int:
         await cleanup.enter_async_context(_serve_admin(state, admin))
         watch = Watch(node.inputs.paths, node.changed)
         async with _running(watch.run, node.keep, report=report):
+            if warning:
+                report.info(warning)
             _say_started(node, metrics, report)
             await stop.wait()
         report.info("draining")

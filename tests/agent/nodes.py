@@ -91,8 +91,16 @@ class Backend:
 class Node:
     """A folder with a configuration, and the agent that runs on it."""
 
-    def __init__(self, folder: Path, backend: Backend, workers: int = 1, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backend: Backend,
+        workers: int = 1,
+        ulimit: str = "",
+        **settings: Any,
+    ) -> None:
         self.folder = folder
+        self.ulimit = ulimit
         self.backend = backend
         self.policies = folder / "policies"
         self.policies.mkdir()
@@ -186,8 +194,11 @@ class Node:
 
     def spawn_into(self, out: Any, err: Any) -> None:
         """Start the agent with its output going to these files."""
+        command = [sys.executable, "-m", "l7proxy", "run", "-c", str(self.config)]
+        if self.ulimit:
+            command = ["/bin/sh", "-c", f'ulimit {self.ulimit} && exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "l7proxy", "run", "-c", str(self.config)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
