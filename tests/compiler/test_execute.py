@@ -106,6 +106,33 @@ def test_the_first_rule_in_order_is_named() -> None:
     assert decide_tables(tables, request("GET /ab")).rule == "no"
 
 
+def test_every_layer_has_its_say() -> None:
+    egress = (HttpRule("e", "any", path="/.*"), HttpRule("e", "no", RuleAction.BLOCK, path="/e"))
+    ingress = (
+        HttpRule("i", "some", path="/[a-z]"),
+        HttpRule("i", "no", RuleAction.BLOCK, path="/i"),
+    )
+    both = Admission(
+        True,
+        Reason.HTTP_RULES,
+        layers=(
+            HttpLayer(Direction.EGRESS, egress),
+            HttpLayer(Direction.INGRESS, ingress, moot=True),
+        ),
+    )
+    tables = compile_admission(both)
+    for path, policy, rule in (
+        ("/e", "e", "no"),
+        ("/i", "i", "no"),
+        ("/a", "i", "some"),
+        ("/1", "e", "any"),
+        ("*", None, None),
+    ):
+        verdict = decide_tables(tables, request(f"GET {path}"))
+        assert (verdict.policy, verdict.rule) == (policy, rule)
+        assert verdict == decide(both, request(f"GET {path}"), ())
+
+
 @pytest.mark.parametrize(
     "admission",
     [
