@@ -75,3 +75,32 @@ def test_where_files_are_few_clients_are_told_so(prepare: Callable[..., Node]) -
         assert {get(each, "/users") for each in held} == {200}
     eventually(lambda: node.get("/users") == 200)
     assert node.status()["workers"][0]["restarts"] == 0
+
+
+def test_running_out_of_files_hurts_only_who_comes_then(node: Node) -> None:
+    [worker] = node.worker_pids()
+    host, _, port = node.status()["listeners"][0].rpartition(":")
+    descriptors = Path(f"/proc/{worker}/fd")
+    with contextlib.ExitStack() as stack:
+
+        def outcome() -> int | None:
+            """The status that a new client, which stays, is answered with; None for a reset."""
+            client = http.client.HTTPConnection(
+                host, int(port), 30, source_address=("127.0.0.2", 0)
+            )
+            stack.callback(client.close)
+            try:
+                return get(client, "/users")
+            except (OSError, http.client.HTTPException):
+                return None
+
+        first = stack.enter_context(contextlib.closing(node.connect()))
+        assert get(first, "/users") == 200
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (32, hard))
+        # As many as fit are served, the others are turned away, and nobody waits.
+        assert {outcome() for _ in range(100)} == {200, None}
+        assert get(first, "/users") == 200
+    eventually(lambda: len([*descriptors.iterdir()]) < 30)
+    assert node.get("/users") == 200
+    assert node.worker_pids() == [worker]

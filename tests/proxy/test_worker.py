@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import socket
 import sys
@@ -153,35 +152,6 @@ def test_several_workers_share_a_port(tmp_path: Path) -> None:
             assert node.log(1)
 
     run(test())
-
-
-def test_running_out_of_files_hurts_only_who_comes_then(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with agent(tmp_path) as node:
-            first = await node.client()
-            assert (await first.get()).status == 200
-            process = node.workers[0].process
-            descriptors = Path(f"/proc/{process.pid}/fd")
-            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (32, hard))
-            outcomes = [await outcome(node) for _ in range(100)]
-            # As many as fit are served, the others are turned away, and nobody waits.
-            assert set(outcomes) == {200, None}
-            assert (await first.get()).status == 200
-            for client in node.clients[1:]:
-                await client.close()
-            await until(lambda: len([*descriptors.iterdir()]) < 30)
-            assert await outcome(node) == 200
-
-    run(test())
-
-
-async def outcome(node: Agent) -> int | None:
-    """The status that a new client is answered with, None if its connection is reset."""
-    try:
-        return (await (await node.client()).get()).status
-    except (OSError, asyncio.IncompleteReadError):
-        return None
 
 
 @pytest.mark.parametrize("how", ["order", "SIGTERM"])
