@@ -237,7 +237,9 @@ def test_an_unknown_field_is_an_error_everywhere_but_in_metadata(where):
         assert policies(text).policies
         return
     (error,) = refusal(text)
-    assert error.endswith(("foo: unknown field", "matchLabel: unknown field; did you mean matchLabels?"))
+    assert error.endswith(
+        ("foo: unknown field", "matchLabel: unknown field; did you mean matchLabels?")
+    )
 
 
 def test_deny_rules_take_no_http_rules():
