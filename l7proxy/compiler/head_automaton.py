@@ -49,6 +49,8 @@ class HeadTable:
     classes: 256 bytes, the class of each byte. stride: entries in a row. transitions: the rows,
     16 bits each in the machine's byte order. words: what states do, see ``head_actions``. stops:
     what the first states mean, one row each; a walk ends in them. entries: where walks begin.
+    first_acting: the first row of those states that do something; of the others, most bytes of a
+    head lead into one, nothing but the next state must be looked up.
 
     The same grammar gives the same bytes.
     """
@@ -61,6 +63,7 @@ class HeadTable:
         words: tuple[int, ...],
         stops: tuple[Stop, ...],
         entries: Mapping[Entry, int],
+        first_acting: int,
     ) -> None:
         self.classes = classes
         self.stride = stride
@@ -68,6 +71,7 @@ class HeadTable:
         self.words = words
         self.stops = stops
         self.entries = dict(entries)
+        self.first_acting = first_acting
 
     @property
     def states(self) -> int:
@@ -157,22 +161,27 @@ class Automaton:
         order = list(range(last))
         numbers = {block[state]: state for state in order}
 
-        def number(state: int) -> int:
+        def number(state: int) -> None:
             if block[state] not in numbers:
                 numbers[block[state]] = len(order)
                 order.append(state)
-            return numbers[block[state]]
 
-        found = {entry: number(names[name]) for entry, name in entries.items()}
-        table = []
+        for name in entries.values():
+            number(names[name])
         for state in order:
-            table.append([number(target) for target in rows[state]])
+            for target in rows[state]:
+                number(target)
+        words = list(self._actions.values())
+        order[last:] = sorted(order[last:], key=lambda state: words[state] != NOTHING)
+        numbers = {block[state]: at for at, state in enumerate(order)}
+        found = {entry: numbers[block[names[name]]] for entry, name in entries.items()}
+        table = [[numbers[block[target]] for target in rows[state]] for state in order]
         columns: dict[tuple[int, ...], int] = {}
         classes = bytes(
             columns.setdefault(column, len(columns)) for column in zip(*table, strict=True)
         )
         stride = len(columns) + 1
-        words = list(self._actions.values())
+        quiet = sum(words[state] == NOTHING for state in order)
         distinct: dict[int, int] = {NOTHING: 0}
         transitions = array("H")
         for state, row in zip(order, zip(*columns, strict=True), strict=True):
@@ -180,7 +189,13 @@ class Automaton:
             transitions.append(distinct.setdefault(words[state], len(distinct)))
         places = {entry: target * stride for entry, target in found.items()}
         return HeadTable(
-            classes, stride, transitions.tobytes(), tuple(distinct), self._stops, places
+            classes,
+            stride,
+            transitions.tobytes(),
+            tuple(distinct),
+            self._stops,
+            places,
+            quiet * stride,
         )
 
 

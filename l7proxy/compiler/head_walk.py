@@ -1,7 +1,8 @@
 """Walking a head's automaton over bytes: the loop that the kernel has, byte for byte.
 
-Everything that is kept from one byte to the next is a number of fixed size, and no byte takes
-another path through the loop than any other: only its end and a stop leave it.
+Everything that is kept from one byte to the next is a number of fixed size. A byte takes one of
+two paths: most find the next state, and that is all; others carry out a word, all of them every
+part of it, because a verifier follows every branch of a loop anew for each byte.
 """
 
 from __future__ import annotations
@@ -99,14 +100,20 @@ def walk(
 ) -> int:
     """Walk over ``data[start:end]``, at most as far as a stop; returns where it ended."""
     classes, rows, words = table.classes, table.rows, table.words
-    last, first_running = table.stride - 1, table.first_running
+    last, first_running, first_acting = table.stride - 1, table.first_running, table.first_acting
     row, number, flags, twice = state.row, state.number, state.flags, state.twice
-    counts, reading, offset = state.counts, state.reading, state.offset
+    counts, reading = state.counts, state.reading
+    base = state.offset - start
     kept, marks = state.kept, state.marks
     at = start
     while at < end:
         byte = data[at]
+        at += 1
         row = rows[row + classes[byte]]
+        if row < first_acting:
+            if row < first_running:
+                break
+            continue
         word = words[rows[row + last]]
         bit = 1 << (word >> FLAG_SHIFT & FLAG_BITS)
         twice |= flags & bit
@@ -119,11 +126,7 @@ def walk(
         fed = -(word >> FEED & 1)
         reading ^= (reading ^ bank.next(slot, reading & fed, byte)) & fed
         kept[slot & -(word >> COMMIT & 1)] = reading
-        marks[word >> MARK_SHIFT & MARK_BITS] = offset
-        offset = offset + 1 & LANE
-        at += 1
-        if row < first_running:
-            break
+        marks[word >> MARK_SHIFT & MARK_BITS] = base + at - 1 & LANE
     state.row, state.number, state.flags, state.twice = row, number, flags, twice
-    state.counts, state.reading, state.offset = counts, reading, offset
+    state.counts, state.reading, state.offset = counts, reading, base + at & LANE
     return at

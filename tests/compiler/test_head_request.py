@@ -169,7 +169,7 @@ def test_smuggling_families(fields: bytes, content: bytes, places: list[int]) ->
 
 
 @given(CHUNKS, CUTS)
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_chunked_content(content: bytes, places: list[int]) -> None:
     wire = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + content
     check(wire, cut_within(wire, places))

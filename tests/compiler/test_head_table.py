@@ -57,6 +57,14 @@ def test_stops_do_nothing_and_are_never_left(table: HeadTable) -> None:
     assert table.stop_at(table.first_running) is None
 
 
+@each_table
+def test_acting_states_come_last(table: HeadTable) -> None:
+    starts = range(table.first_running, table.states * table.stride, table.stride)
+    for start in starts:
+        acts = table.words[table.rows[start + table.stride - 1]] != NOTHING
+        assert acts is (start >= table.first_acting)
+
+
 @pytest.mark.parametrize(
     ("name", "states", "table_bytes"),
     [
