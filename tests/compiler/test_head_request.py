@@ -200,6 +200,16 @@ def test_hosts(host: str, places: list[int]) -> None:
     assert cause is None or (cause is Undecided.DOTTED_LITERAL and "." in host)
 
 
+PORTS = "0 00 01 1 9 6553 65535 65536 65540 65599 65600 66000 6600 70000 7000 99999 100000 655350"
+
+
+@pytest.mark.parametrize("port", PORTS.split())
+@pytest.mark.parametrize("host", ["a", "[::1]", "[1:2:3:4:5:6:7:8]"])
+def test_ports(host: str, port: str) -> None:
+    wire = f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+    assert check(wire, [wire]) is None
+
+
 @given(st.text(alphabet="/.%?a2eEfF5cC04 *1#\\h", max_size=12), st.booleans())
 @settings(max_examples=200)
 def test_paths(text: str, rooted: bool) -> None:

@@ -147,6 +147,11 @@ def test_trailers_are_not_what_rules_look_at() -> None:
     assert (story.cause, seen, story.whole) == (None, 2, 2)
 
 
+def test_a_trailer_that_is_forbidden_stays_so_when_rules_look_at_it() -> None:
+    wire = GET + b"Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: x\r\n\r\n"
+    assert check(SPECIAL, [wire])[0].cause is Reason.BAD_TRAILER
+
+
 def test_an_upgrade_that_is_not_offered_is_absent() -> None:
     tables = compile_admission(SPECIAL)
     offer = b"Upgrade: websocket\r\n"
