@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,29 +18,23 @@ from l7proxy.reasons import Reason
 from tests.compiler.head_reading import LIMITS, response_by_http, response_by_machine
 from tests.http.reading import cut
 
-LINES = st.sampled_from(
-    [
-        *(b"HTTP/1.1 200 OK", b"HTTP/1.1 404 Not Found", b"HTTP/1.0 200 OK", b"HTTP/1.1 500 "),
-        *(b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified", b"HTTP/1.1 302", b"ICY 200 OK"),
-        *(b"HTTP/1.1 20 OK", b"HTTP/1.1  200 OK", b"HTTP/2.0 200 OK", b"HTTP/1.1 200 O\x00K"),
-        *(b"HTTP/1.1 100 Continue", b"HTTP/1.1 103 Early Hints", b"HTTP/1.1 101 Switching"),
-        *(b"HTTP/1.1 2000", b"HTTP/1.1 099 x", b"http/1.1 200 OK", b"HTTP/1.1 999 \xff\t"),
-    ]
+LINES = (
+    *(b"HTTP/1.1 200 OK", b"HTTP/1.1 404 Not Found", b"HTTP/1.0 200 OK", b"HTTP/1.1 500 "),
+    *(b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified", b"HTTP/1.1 302", b"ICY 200 OK"),
+    *(b"HTTP/1.1 20 OK", b"HTTP/1.1  200 OK", b"HTTP/2.0 200 OK", b"HTTP/1.1 200 O\x00K"),
+    *(b"HTTP/1.1 100 Continue", b"HTTP/1.1 103 Early Hints", b"HTTP/1.1 101 Switching"),
+    *(b"HTTP/1.1 2000", b"HTTP/1.1 099 x", b"http/1.1 200 OK", b"HTTP/1.1 999 \xff\t"),
 )
-FIELDS = st.sampled_from(
-    [
-        *(b"Content-Length: 5", b"Content-Length: 0", b"Content-Length: x", b"Connection: close"),
-        *(b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip", b"Connection: keep-alive"),
-        *(b"Server: x", b"Set-Cookie: a", b"Set-Cookie: b", b"X : y", b" folded", b"X: a\nb"),
-        *(b"Connection: keep-alive x", b"Connection: a/b, close", b"Upgrade: websocket"),
-        *(b"Upgrade: h2c", b"Content-Length: 0000000000000000000", b"Connection: host ,close"),
-    ]
+FIELDS = (
+    *(b"Content-Length: 5", b"Content-Length: 0", b"Content-Length: x", b"Connection: close"),
+    *(b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip", b"Connection: keep-alive"),
+    *(b"Server: x", b"Set-Cookie: a", b"Set-Cookie: b", b"X : y", b" folded", b"X: a\nb"),
+    *(b"Connection: keep-alive x", b"Connection: a/b, close", b"Upgrade: websocket"),
+    *(b"Upgrade: h2c", b"Content-Length: 0000000000000000000", b"Connection: host ,close"),
 )
-CONTENTS = st.sampled_from(
-    [
-        *(b"", b"", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"0\r\nX-T: 1\r\n\r\n", b"hell"),
-        *(b"0\r\nTrailer: x\r\n\r\n", b"5\r\nhellox", b"zz"),
-    ]
+CONTENTS = (
+    *(b"", b"", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"0\r\nX-T: 1\r\n\r\n", b"hell"),
+    *(b"0\r\nTrailer: x\r\n\r\n", b"5\r\nhellox", b"zz"),
 )
 METHODS = st.lists(st.sampled_from([b"GET", b"HEAD", b"POST"]), max_size=4)
 CUTS = st.lists(st.integers(0, 300), max_size=4)
@@ -47,8 +42,8 @@ CUTS = st.lists(st.integers(0, 300), max_size=4)
 
 @st.composite
 def responses(draw: st.DrawFn) -> bytes:
-    lines = [draw(LINES), *draw(st.lists(FIELDS, max_size=3))]
-    return b"".join(line + b"\r\n" for line in lines) + b"\r\n" + draw(CONTENTS)
+    lines = [draw(st.sampled_from(LINES)), *draw(st.lists(st.sampled_from(FIELDS), max_size=3))]
+    return b"".join(line + b"\r\n" for line in lines) + b"\r\n" + draw(st.sampled_from(CONTENTS))
 
 
 def check(
@@ -76,6 +71,21 @@ def test_generated_responses(
     pieces = cut(wire, [min(place, len(wire)) for place in places])
     check(wire, methods, pieces, upgrade=upgrade)
     check(wire, methods, [wire[at : at + 1] for at in range(len(wire))], upgrade=upgrade)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_line_with_every_field(line: bytes) -> None:
+    for field in FIELDS:
+        for content in CONTENTS:
+            for method in (b"GET", b"HEAD"):
+                wire = line + b"\r\n" + field + b"\r\n\r\n" + content
+                check(wire, [method, method], [wire])
+
+
+def test_every_two_fields() -> None:
+    for pair in product(FIELDS, FIELDS):
+        wire = b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(pair) + b"\r\n\r\n0\r\n\r\n"
+        check(wire, [b"GET"], [wire])
 
 
 @pytest.mark.parametrize("spare", range(6))
