@@ -171,6 +171,22 @@ def test_every_two_smuggled_fields() -> None:
         check(wire, [wire])
 
 
+@pytest.mark.parametrize(
+    ("fields", "expects"),
+    [
+        (b"Expect: 100-continue\r\n", True),
+        (b"Expect: 100-CONTINUE \r\n", True),
+        (b"Expect: 100-continue\r\nExpect: 100-continue\r\n", False),
+        (b"Expect: 100-continues\r\n", False),
+        (b"", False),
+    ],
+)
+def test_expectations(fields: bytes, expects: bool) -> None:
+    wire = HEAD + fields + b"Content-Length: 1\r\n\r\na"
+    assert check(wire, [wire]) is None
+    assert request_by_machine([wire])[1][0].expects_continue is expects
+
+
 @given(CHUNKS, CUTS)
 @settings(max_examples=200)
 def test_chunked_content(content: bytes, places: list[int]) -> None:
