@@ -1,6 +1,10 @@
-"""Regular expressions of HTTP rules as byte automata: one meaning, RE2's, in flat tables.
+"""What the kernel road will run, as flat tables: rules and HTTP heads as byte automata. Pure.
 
-``syntax`` reads a pattern, ``nfa`` turns it into an automaton over bytes, ``dfa`` makes one table
-of many, ``fields`` one table for each field that the rules of an admission look at, and
-``execute`` decides a request with these. Pure: no sockets, no event loop, no kernel.
+Rules: ``syntax`` reads an RE2 pattern, ``nfa`` turns it into an automaton over bytes, ``dfa`` makes
+one table of many, ``fields`` one for each field that the rules of an admission look at, and
+``execute`` decides a request with these.
+
+Heads: ``head_request`` and ``head_response`` are HTTP/1.1 as ``l7proxy.http`` reads it, built with
+``head_automaton``; ``head_walk`` is the loop over a table, ``head_machine`` follows a connection
+with it, and ``head_map`` lays a table out for a map.
 """
