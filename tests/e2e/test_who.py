@@ -176,7 +176,9 @@ def test_what_was_refused_never_reached_a_server(town: Town) -> None:
     for client, server in ((town.pod_reader, "pod-api"), (town.node_reader, "node-api")):
         address = addresses(town, server)[0]
         assert client.http("POST", address, PORT, "/secret").status == 403
-        assert client.http("GET", address, PORT, "/read/last").status == 200
+        # nginx writes a request down after its answer, and before it takes the next one.
+        for target in ("/read/last", "/read/1"):
+            assert client.http("GET", address, PORT, target).status == 200
         log = (town.node.directory / server / "access.log").read_text()
         assert "/read/last" in log
         targets = {line.split()[2] for line in log.splitlines()}
