@@ -44,7 +44,7 @@ class Pods:
 
 
 @contextmanager
-def alone(limits: Mapping[str, float] | None = None) -> Iterator[Alone]:
+def alone(limits: Mapping[str, float] | None = None, workers: int = 1) -> Iterator[Alone]:
     """``limits`` are those of the agent's configuration."""
     with TemporaryDirectory(prefix="l7proxy-bench-") as name, Place("bench") as place:
         directory = Path(name)
@@ -67,7 +67,7 @@ def alone(limits: Mapping[str, float] | None = None) -> Iterator[Alone]:
         settings = {
             "datapath": "userspace",
             "state": "state",
-            "proxy": {"workers": 1, "listen": [listen]},
+            "proxy": {"workers": workers, "listen": [listen]},
             "metrics": {"listen": f"{HOST}:0"},
             "limits": dict(limits or {}),
         }
