@@ -1,4 +1,9 @@
-"""Requests that are refused: what the client gets, and that the backend gets nothing."""
+"""Requests that are refused: what the client gets, and that the backend gets nothing.
+
+Seen to fail: without the branch for blocked verdicts in ``Exchange.begin``, the denied requests
+reach the backend; without the refusal of Content-Length beside Transfer-Encoding in
+``l7proxy/http/framing.py``, its cases of the corpus do.
+"""
 
 from __future__ import annotations
 
