@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from l7proxy.datapath import netns
 from l7proxy.workloads.model import Address, Workload
+
+Search = Callable[[Iterable[str]], Mapping[str, set[Address]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,16 @@ class Placement:
     is while it has the address.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, search: Search | None = None) -> None:
+        """``search`` tells the addresses of every namespace but those named; /run/netns's."""
+        self._search = search or addresses_by_namespace
         self._found: dict[str, str] = {}
 
     def locate(self, workloads: Sequence[Workload]) -> list[Place]:
         """The workloads that are on this node; a contested one in every place it could be."""
         annotated = {each.netns for each in workloads if each.netns}
         searched = [each for each in workloads if not each.netns and not each.cgroup]
-        addresses = _addresses_by_namespace(annotated) if searched else {}
+        addresses = self._search(annotated) if searched else {}
         others = {address: each.id for each in workloads for address in each.addresses}
         places: list[Place] = []
         for each in workloads:
@@ -71,7 +75,7 @@ class Placement:
         return fitting[0] if len(fitting) == 1 else None
 
 
-def _addresses_by_namespace(annotated: Iterable[str | None]) -> dict[str, set[Address]]:
+def addresses_by_namespace(annotated: Iterable[str]) -> dict[str, set[Address]]:
     """The addresses of every named namespace that no workload claims by name."""
     found: dict[str, set[Address]] = {}
     for name in netns.named():
