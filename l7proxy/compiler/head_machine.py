@@ -191,7 +191,9 @@ class Machine:
         return True
 
     def _head_end(self) -> None:
+        """A head is complete: what it means for this side, and what follows it."""
         raise NotImplementedError
 
     def _status_line(self) -> None:
+        """A status line is complete; only responses have one."""
         raise NotImplementedError

@@ -56,6 +56,10 @@ NODE = str(NODE_V4.ip)
 DENIED = {"PermissionError", "ConnectionRefusedError"}
 REUSE_ADDRESS = (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+TOO_MANY_ROADS = MANY_PORTS + "".join(
+    f'    - ports: [{{port: "{port}", protocol: TCP}}]\n      rules: {{http: [{{}}]}}\n'
+    for port in range(9000, 9400, 2)
+)
 
 
 @pytest.fixture(scope="module")
@@ -171,13 +175,9 @@ def test_everything_is_refused_before_the_first_policies(covered: Covered, serve
 def test_policies_too_large_leave_the_old_ones_in_force(covered: Covered, server: Pod) -> None:
     _, friend, stranger, *_ = covered.node.workloads
     before = covered.ask("status")
-    many = "".join(
-        f'    - ports: [{{port: "{port}", protocol: TCP}}]\n      rules: {{http: [{{}}]}}\n'
-        for port in range(9000, 9400, 2)
-    )
     for _ in range(3):
         with pytest.raises(DriverError, match=r"limits\.kernel_roads") as caught:
-            covered.apply(MANY_PORTS + many)
+            covered.apply(TOO_MANY_ROADS)
         assert "\n" not in str(caught.value)
         after = covered.ask("status")
         assert (after["epoch"], after["tables"]) == (before["epoch"], before["tables"])
@@ -186,6 +186,25 @@ def test_policies_too_large_leave_the_old_ones_in_force(covered: Covered, server
             assert outcome(stranger, server.ip, 8000) == "PermissionError"
     covered.apply(BOTH)
     assert covered.ask("status")["tables"] == before["tables"]
+
+
+def test_renamed_workload_is_not_open_when_its_policies_fail(covered: Covered, server: Pod) -> None:
+    """It has its former identity back, and never one that the tables do not know.
+
+    Seen to fail: with ``_restore`` empty and ``is_known`` always true, everybody gets in.
+    """
+    _, friend, stranger, *_ = covered.node.workloads
+    name, server.name = server.name, "renamed"
+    try:
+        with pytest.raises(DriverError, match=r"limits\.kernel_roads"):
+            covered.apply(TOO_MANY_ROADS)
+        with server.listen(server.ip, 8000):
+            assert outcome(stranger, server.ip, 8000) == "PermissionError"
+            assert outcome(covered.node.outside, server.ip, 8000) == "ConnectionRefusedError"
+            assert outcome(friend, server.ip, 8000) == "connected"
+    finally:
+        server.name = name
+        covered.apply(BOTH)
 
 
 def test_dead_proxy_refuses_what_needs_it_and_nothing_else(covered: Covered, server: Pod) -> None:
