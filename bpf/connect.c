@@ -35,6 +35,7 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
     }
     conn->peer.client_port = 0; /* a socket may be connected again */
     conn->origin_port = 0;
+    conn->judged = 0;
     client = identity_of_task(now, cookie, here);
     if (flow->client_port) { /* only a bound socket can be the proxy's */
         struct upstream *own = upstreams.lookup(flow);
@@ -71,7 +72,8 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
         count(COUNTER_CONNECT_UNKNOWN);
         return 0; /* judged by its address at the server's end */
     }
-    road = road_of(now->epoch, client, server, flow->server_port);
+    road = road_of(now->epoch, client, server, flow->server_port) & ROAD_MASK;
+    conn->judged = road == ROAD_KERNEL;
     if (road == ROAD_REFUSED) {
         count(COUNTER_CONNECT_REFUSED);
         return -1;

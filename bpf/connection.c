@@ -52,27 +52,16 @@ static inline void connecting(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
-/* Puts this end into the socket hash under its own name, with the other end's name in storage. */
-static inline struct conn *enrol(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct half *own)
+/* What storage says of an end that has been put into a socket hash under the name *own. */
+static inline void enrolled(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct conn *conn,
+                            struct half *own)
 {
-    struct conn empty = {};
-    struct conn *conn = conns.sk_storage_get(sk, &empty, BPF_SK_STORAGE_GET_F_CREATE);
-    long error;
-
-    if (!conn)
-        return 0;
-    error = sockets.sock_hash_update(ctx, own, BPF_NOEXIST); /* BCC: a statement of its own */
-    if (error) {
-        count(COUNTER_ENROL_FAILED);
-        return 0;
-    }
     conn->sock = (u64)sk;
     conn->peer_sock = 0;
     conn->on_tcp = 0;
     conn->tcp_seq = ctx->snd_nxt;
     conn->peer = *own;
     conn->peer.is_server = !own->is_server;
-    return conn;
 }
 
 static inline void client_established(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
@@ -81,6 +70,7 @@ static inline void client_established(struct bpf_sock_ops *ctx, struct bpf_sock 
     struct half_sockets both = {.client = (u64)sk};
     struct half own = {};
     u32 remote[4];
+    long error;
 
     if (!conn || !conn->local || wants_no_splice(bpf_get_netns_cookie(ctx)))
         return;
@@ -90,30 +80,115 @@ static inline void client_established(struct bpf_sock_ops *ctx, struct bpf_sock 
     own.client_port = ctx->local_port;
     if (halves.update(&own, &both))
         return;
-    if (enrol(ctx, sk, &own))
-        count(COUNTER_CLIENT_ENROLLED);
-    else
+    if (conn->judged) {
+        error = clients.sock_hash_update(ctx, &own, BPF_NOEXIST); /* BCC: a statement of its own */
+    } else {
+        error = sockets.sock_hash_update(ctx, &own, BPF_NOEXIST);
+    }
+    if (error) {
+        count(COUNTER_ENROL_FAILED);
         halves.delete(&own);
+        return;
+    }
+    enrolled(ctx, sk, conn, &own);
+    count(COUNTER_CLIENT_ENROLLED);
+}
+
+/* From now on no byte reaches the server's application but what is allowed. */
+static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct conn *conn,
+                         struct half *own, struct half_sockets *both, struct flow *flow, u32 client,
+                         u32 server, u32 road)
+{
+    u64 key = bpf_get_socket_cookie(ctx);
+    u32 zero = 0;
+    struct http *http = blank.lookup(&zero);
+    long error;
+
+    if (http)
+        exchanges.update(&key, http);
+    http = exchanges.lookup(&key);
+    if (http) {
+        http->server_key = *own;
+        http->netns = bpf_get_netns_cookie(ctx);
+        http->client = client;
+        http->server = server;
+        http->port = flow->server_port;
+        http->phase = PHASE_BOUNDARY;
+        http->answer_phase = PHASE_BOUNDARY;
+        http->answer_seq = ctx->snd_nxt;
+        http->road = road;
+    } else {
+        count(COUNTER_NOT_JUDGED); /* without state everything is dropped */
+    }
+    error = servers.sock_hash_update(ctx, own, BPF_NOEXIST); /* BCC: a statement of its own */
+    if (error || !conn) {
+        struct doomed entry = {.exchange = key, .reason = DOOMED_UNDECIDED};
+
+        entry.netns = bpf_get_netns_cookie(ctx);
+        doomed.push(&entry, 0);
+        count(COUNTER_NOT_JUDGED);
+        if (http)
+            http->dead = 1;
+        return;
+    }
+    enrolled(ctx, sk, conn, own);
+    conn->exchange = key;
+    bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+    count(COUNTER_JUDGED);
+    if (!both) {
+        conn->peer.client_port = 0; /* the client's end is elsewhere, or left alone */
+        return;
+    }
+    conn->peer_sock = both->client;
+    both->exchange = key;
+    both->server = (u64)sk;
+    count(COUNTER_PAIRED);
 }
 
 static inline void server_established(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
+    u64 cookie = bpf_get_netns_cookie(ctx);
+    struct namespace *here = namespace_of(cookie);
+    struct state *now = state_now();
+    struct conn empty = {}, *conn;
     struct half_sockets *both;
+    struct flow flow = {};
     struct half own = {};
-    struct conn *conn;
-    u32 local[4];
+    long error;
 
-    addresses_of(ctx, local, own.client);
+    addresses_of(ctx, flow.server, flow.client);
+    flow.client_port = bpf_ntohl(ctx->remote_port);
+    flow.server_port = ctx->local_port;
+    __builtin_memcpy(own.client, flow.client, sizeof(own.client));
     own.client_seq = ctx->rcv_nxt;
     own.server_seq = ctx->snd_nxt;
-    own.client_port = bpf_ntohl(ctx->remote_port);
+    own.client_port = flow.client_port;
     both = halves.lookup(&own);
-    if (!both || wants_no_splice(bpf_get_netns_cookie(ctx)))
-        return;
     own.is_server = 1;
-    conn = enrol(ctx, sk, &own);
+    if (now && here) {
+        u32 client = identity_of_client(now, here, &flow), server, road;
+
+        if (client != IDENTITY_PROXY) {
+            server = identity_of_listener(here, flow.server, flow.server_port);
+            road = road_of(now->epoch, client, server, flow.server_port);
+            if ((road & ROAD_MASK) == ROAD_KERNEL) {
+                conn = conns.sk_storage_get(sk, &empty, BPF_SK_STORAGE_GET_F_CREATE);
+                judge(ctx, sk, conn, &own, both, &flow, client, server, road);
+                return;
+            }
+        }
+    }
+    if (!both || wants_no_splice(cookie))
+        return;
+    conn = conns.sk_storage_get(sk, &empty, BPF_SK_STORAGE_GET_F_CREATE);
     if (!conn)
         return;
+    error = sockets.sock_hash_update(ctx, &own, BPF_NOEXIST); /* BCC: a statement of its own */
+    if (error) {
+        count(COUNTER_ENROL_FAILED);
+        return;
+    }
+    enrolled(ctx, sk, conn, &own);
     conn->peer_sock = both->client;
     both->server = (u64)sk;
     count(COUNTER_PAIRED);
@@ -125,15 +200,17 @@ static inline void listening(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     struct endpoint key = {.netns = bpf_get_netns_cookie(ctx), .port = ctx->local_port};
     struct listener fresh = {.sockets = 1};
     struct conn empty = {};
+    struct namespace *here;
     struct listener *found;
     struct conn *conn;
     u32 remote[4], one = 1, *held;
 
     if (!now)
         return;
-    fresh.identity = identity_of_cgroup(now);
-    if (!fresh.identity)
-        return;
+    here = namespace_of(key.netns);
+    if (!here)
+        return; /* nobody is steered there */
+    fresh.identity = identity_of_task(now, key.netns, here);
     addresses_of(ctx, key.address, remote);
     conn = conns.sk_storage_get(sk, &empty, BPF_SK_STORAGE_GET_F_CREATE);
     if (!conn)
@@ -145,6 +222,8 @@ static inline void listening(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     }
     found = listeners.lookup(&key);
     if (found) {
+        if (!found->sockets)
+            return; /* the agent has found one there that is not covered */
         lock_xadd(&found->sockets, 1);
         if (found->identity != fresh.identity)
             found->identity = IDENTITY_CONTESTED; /* whose the next connection is, nobody knows */
@@ -188,6 +267,8 @@ static inline void closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
             listeners.delete(&key);
         return;
     }
+    if (conn && conn->exchange && conn->peer.is_server == 0)
+        exchanges.delete(&conn->exchange);
     if (!conn || !conn->client)
         return;
     flow_of_client(ctx, &flow, cookie);

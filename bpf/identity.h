@@ -59,19 +59,16 @@ static inline u32 identity_of_task(struct state *now, u64 cookie, struct namespa
     return cookie == now->host_netns ? IDENTITY_HOST : IDENTITY_STRANGER;
 }
 
-/* Who listens on address and port in a namespace. */
-static inline u32 identity_of_listener(struct namespace *there, const u32 *address, u16 port)
+/* What is recorded of the sockets that listen on address and port: of the nearest match. */
+static inline struct listener *listener_at(struct namespace *there, const u32 *address, u16 port)
 {
     struct endpoint key = {
         .address = {address[0], address[1], address[2], address[3]},
         .netns = there->cookie,
         .port = port,
     };
-    struct listener *found;
+    struct listener *found = listeners.lookup(&key);
 
-    if (there->identity)
-        return there->identity;
-    found = listeners.lookup(&key);
     if (!found && is_ip4(address)) {
         key.address[3] = 0;
         found = listeners.lookup(&key);
@@ -80,7 +77,66 @@ static inline u32 identity_of_listener(struct namespace *there, const u32 *addre
         key.address[0] = key.address[1] = key.address[2] = key.address[3] = 0;
         found = listeners.lookup(&key);
     }
+    return found;
+}
+
+/* Who listens on address and port in a namespace. */
+static inline u32 identity_of_listener(struct namespace *there, const u32 *address, u16 port)
+{
+    struct listener *found;
+
+    if (there->identity)
+        return there->identity;
+    found = listener_at(there, address, port);
     return found ? found->identity : IDENTITY_HOST;
+}
+
+/* Whether every socket that listens there is covered, so that sock_ops sees who is accepted. */
+static inline int is_watched(struct namespace *there, const u32 *address, u16 port)
+{
+    struct listener *found = listener_at(there, address, port);
+
+    return found && found->sockets;
+}
+
+/* Of a client whose connect() no program saw: it is not covered, or on another node. */
+static inline u32 identity_of_stranger(struct state *now, struct namespace *here,
+                                       struct flow *flow, int inside, int is_near)
+{
+    struct identity *found;
+
+    if (inside)
+        return here->identity ? here->identity : IDENTITY_HOST;
+    found = identity_at(now->epoch, flow->client);
+    if (!found)
+        return IDENTITY_WORLD;
+    if (is_near && (found->flags & FLAG_LOCAL)) {
+        /* A task of this node in a namespace that is not covered has an address that belongs to
+         * one that is: it is not whom the address names. */
+        count(COUNTER_ADDRESS_FORGED);
+        return IDENTITY_WORLD;
+    }
+    return found->id;
+}
+
+/* Who connected, seen from the server's end; IDENTITY_PROXY where the proxy did. */
+static inline u32 identity_of_client(struct state *now, struct namespace *here, struct flow *flow)
+{
+    int inside = stays_inside(flow->client, flow->server);
+    u32 client = 0, *recorded;
+
+    flow->netns = inside ? here->cookie : 0;
+    recorded = flows.lookup(flow);
+    if (recorded)
+        client = *recorded;
+    if (!client) {
+        flow->netns = here->cookie;
+        if (upstreams.lookup(flow))
+            client = IDENTITY_PROXY;
+    }
+    if (!client || client == IDENTITY_STRANGER)
+        client = identity_of_stranger(now, here, flow, inside, client == IDENTITY_STRANGER);
+    return client;
 }
 
 /* Whether the policy set in force has been told of an identity. One that it has not (a workload

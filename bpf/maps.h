@@ -28,6 +28,21 @@ BPF_SK_STORAGE(conns, struct conn);
 BPF_SOCKHASH(sockets, struct half, MAX_CONNECTIONS);
 BPF_TABLE("percpu_array", u32, u64, counters, COUNTER_MAX);
 
+/* The kernel road. User space writes the tables, each set of rules and each grammar in a map of its
+ * own. The loader makes the maps of these maps, because BCC takes minutes over values of that size:
+ * FD_GRAMMARS and the like are their descriptors while it compiles. */
+#define INNER_MAP(fd, number) ((void *)bpf_map_lookup_elem_(bpf_pseudo_fd(1, fd), number))
+_Static_assert(sizeof(struct grammar) == GRAMMAR_BYTES, "l7proxy/compiler/head_map.py");
+_Static_assert(sizeof(struct rules_small) == SMALL_RULES_BYTES, "l7proxy/compiler/rules_map.py");
+_Static_assert(sizeof(struct rules_large) == LARGE_RULES_BYTES, "l7proxy/compiler/rules_map.py");
+BPF_ARRAY(answers, struct answer, REASON_MAX * 8);
+BPF_ARRAY(blank, struct http, 1); /* what a connection begins with */
+BPF_F_TABLE("hash", u64, struct http, exchanges, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
+BPF_QUEUE(doomed, struct doomed, 16384); /* for the agent to reset */
+BPF_TABLE("percpu_array", u32, u64, decisions, REASON_MAX);
+BPF_SOCKHASH(clients, struct half, MAX_CONNECTIONS); /* ends of judged connections */
+BPF_SOCKHASH(servers, struct half, MAX_CONNECTIONS);
+
 static inline void count_n(u32 which, u64 n)
 {
     u64 *value = counters.lookup(&which);

@@ -35,13 +35,43 @@ static inline int drained(u64 own, u64 peer)
            peek(peer, OFF_COPIED_SEQ) == peek(peer, OFF_RCV_NXT) && !peek_backlog(peer);
 }
 
+/* Whether a message of `size` bytes may go around TCP now; conn->on_tcp remembers. */
+static inline int may_redirect(struct conn *conn, struct state *now, u32 size)
+{
+    u32 queued = peek(conn->peer_sock, OFF_RMEM_ALLOC);
+
+    /* Another thread's message, passed earlier, may have been waiting for memory since. */
+    if (peek(conn->sock, OFF_WRITE_SEQ) != conn->tcp_seq)
+        conn->on_tcp = 1;
+    if (conn->on_tcp) {
+        if (queued || !drained(conn->sock, conn->peer_sock)) {
+            count_n(COUNTER_TCP_BYTES, size);
+            return 0;
+        }
+        conn->on_tcp = 0;
+        conn->tcp_seq = peek(conn->sock, OFF_WRITE_SEQ);
+        count(COUNTER_BACK_TO_REDIRECT);
+    } else if (queued > now->credit) {
+        conn->on_tcp = 1;
+        count(COUNTER_OUT_OF_CREDIT);
+        count_n(COUNTER_TCP_BYTES, size);
+        return 0;
+    }
+    if (peek(conn->peer_sock, OFF_RCVLOWAT) > 1) {
+        conn->on_tcp = 1;
+        count(COUNTER_REDIRECT_FAILED);
+        return 0;
+    }
+    return 1;
+}
+
 int on_send(struct sk_msg_md *msg)
 {
     struct bpf_sock *sk = msg->sk;
     struct state *now = state_now();
     struct conn *conn;
     struct half peer;
-    u32 queued, size = msg->size;
+    u32 size = msg->size;
 
     if (!sk || !now)
         return SK_PASS;
@@ -70,25 +100,9 @@ int on_send(struct sk_msg_md *msg)
         conn->peer_sock = both->server;
         halves.delete(&own);
     }
-    queued = peek(conn->peer_sock, OFF_RMEM_ALLOC);
-    /* Another thread's message, passed earlier, may have been waiting for memory since. */
-    if (peek(conn->sock, OFF_WRITE_SEQ) != conn->tcp_seq)
-        conn->on_tcp = 1;
-    if (conn->on_tcp) {
-        if (queued || !drained(conn->sock, conn->peer_sock)) {
-            count_n(COUNTER_TCP_BYTES, size);
-            return SK_PASS;
-        }
-        conn->on_tcp = 0;
-        conn->tcp_seq = peek(conn->sock, OFF_WRITE_SEQ);
-        count(COUNTER_BACK_TO_REDIRECT);
-    } else if (queued > now->credit) {
-        conn->on_tcp = 1;
-        count(COUNTER_OUT_OF_CREDIT);
-        count_n(COUNTER_TCP_BYTES, size);
+    if (!may_redirect(conn, now, size))
         return SK_PASS;
-    }
-    if (peek(conn->peer_sock, OFF_RCVLOWAT) > 1 || bpf_msg_pull_data(msg, 0, size, 0) ||
+    if (bpf_msg_pull_data(msg, 0, size, 0) ||
         sockets.msg_redirect_hash(msg, &peer, BPF_F_INGRESS) != SK_PASS) {
         conn->on_tcp = 1;
         count(COUNTER_REDIRECT_FAILED);

@@ -31,33 +31,12 @@ static inline int to_proxy(struct bpf_sk_lookup *ctx, struct state *now, u32 slo
     return SK_PASS;
 }
 
-/* Of a client whose connect() no program saw: it is not covered, or on another node. */
-static inline u32 identity_of_stranger(struct state *now, struct namespace *here,
-                                       struct flow *flow, int inside, int is_near)
-{
-    struct identity *found;
-
-    if (inside)
-        return here->identity ? here->identity : IDENTITY_HOST;
-    found = identity_at(now->epoch, flow->client);
-    if (!found)
-        return IDENTITY_WORLD;
-    if (is_near && (found->flags & FLAG_LOCAL)) {
-        /* A task of this node in a namespace that is not covered has an address that belongs to
-         * one that is: it is not whom the address names. */
-        count(COUNTER_ADDRESS_FORGED);
-        return IDENTITY_WORLD;
-    }
-    return found->id;
-}
-
 int on_sk_lookup(struct bpf_sk_lookup *ctx)
 {
     struct flow flow = {};
     struct state *now;
     struct namespace *here;
-    u32 client, server, road, slot, *recorded;
-    int inside;
+    u32 client, server, road, slot;
     u64 slot_constant;
 
     if (ctx->protocol != IPPROTO_TCP)
@@ -74,19 +53,7 @@ int on_sk_lookup(struct bpf_sk_lookup *ctx)
     READ_ADDRESS(ctx, local, flow.server);
     flow.client_port = bpf_ntohs(ctx->remote_port);
     flow.server_port = ctx->local_port;
-    flow.netns = here->cookie;
-    client = 0;
-    inside = stays_inside(flow.client, flow.server);
-    if (!inside)
-        flow.netns = 0;
-    recorded = flows.lookup(&flow);
-    if (recorded)
-        client = *recorded;
-    if (!client) {
-        flow.netns = here->cookie;
-        if (upstreams.lookup(&flow))
-            client = IDENTITY_PROXY;
-    }
+    client = identity_of_client(now, here, &flow);
     if (client == IDENTITY_PROXY) {
         count(COUNTER_UPSTREAM_ADMITTED);
         return SK_PASS;
@@ -100,12 +67,15 @@ int on_sk_lookup(struct bpf_sk_lookup *ctx)
         return SK_DROP;
     }
     server = identity_of_listener(here, flow.server, flow.server_port);
-    if (!client || client == IDENTITY_STRANGER)
-        client = identity_of_stranger(now, here, &flow, inside, client == IDENTITY_STRANGER);
-    road = road_of(now->epoch, client, server, flow.server_port);
+    road = road_of(now->epoch, client, server, flow.server_port) & ROAD_MASK;
     if (road == ROAD_REFUSED) {
         count(COUNTER_SERVER_REFUSED);
         return SK_DROP;
+    }
+    if (road == ROAD_KERNEL && !is_watched(here, flow.server, flow.server_port)) {
+        /* Nobody would enrol the server's socket: its cgroup is not covered. */
+        count(COUNTER_UNWATCHED);
+        road = ROAD_PROXY;
     }
     if (road == ROAD_PROXY) {
         count(COUNTER_INGRESS_STEERED);

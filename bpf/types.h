@@ -110,6 +110,7 @@ struct half {
 struct half_sockets {
     u64 client;
     u64 server;
+    u64 exchange; /* the server's cookie if its requests are judged here */
 };
 
 /* What a socket carries along (socket storage). */
@@ -120,7 +121,9 @@ struct conn {
     u32 client;           /* identity of the workload that connects, 0 until connect() */
     u32 on_tcp;           /* bytes go by TCP until both directions are drained */
     u32 tcp_seq;          /* write_seq when the connection left TCP: it moves only with TCP bytes */
+    u64 exchange;         /* key of the connection's struct http, 0: nobody judges its requests */
     u8 listening;
+    u8 judged;            /* the kernel decides the connection's requests */
     u8 local;             /* both ends are on this node, as far as addresses tell */
     u16 origin_port;      /* original destination of a steered connection, port 0: not steered */
     u32 origin[4];

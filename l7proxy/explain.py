@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
+from l7proxy.compiler.fit import KernelFit
+from l7proxy.compiler.judge import Judged, judge
+from l7proxy.compiler.tables import Tables
 from l7proxy.http.refused import Refused
 from l7proxy.http.request import Request, parse_request
 from l7proxy.limits import Limits
@@ -75,7 +78,8 @@ class Surroundings:
     """What the answer depends on beside the question.
 
     ``node`` names this node; a workload is local if it is on it, or has a namespace or a cgroup
-    here. ``userspace``: every connection goes through the proxy. ``kernel_road``: see ``roads``.
+    here. ``userspace``: every connection goes through the proxy. ``kernel_road``: eBPF programs
+    judge requests, see ``roads``.
     """
 
     policies: PolicySet
@@ -83,7 +87,7 @@ class Surroundings:
     limits: Limits = field(default_factory=Limits)
     node: str | None = None
     userspace: bool = False
-    kernel_road: bool = False
+    kernel_road: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +126,16 @@ def explain(question: Question, around: Surroundings) -> Answer:
         raise QuestionError(f"{question.port} is not a port from 1 to 65535")
     head = _head(question, server)
     admission = admit(around.policies, around.workloads, client, server, question.port)
-    road = _road(admission, server, around)
+    fit = KernelFit(around.limits)
+    road = _road(admission, server, around, fit)
     request: Request | None = None
+    verdict: Verdict | None = None
+    if road.road is Road.KERNEL:
+        judged = _judged(head, fit.tables(admission), around.limits)
+        verdict = judged.verdict
+        if not judged.understood:
+            told = Explanation(admission, verdict, road)
+            return Answer(client, server, told, judged.detail)
     if road.road in (Road.PROXY, Road.KERNEL):
         try:
             request = parse_request(head, around.limits)
@@ -138,7 +150,9 @@ def explain(question: Question, around: Surroundings) -> Answer:
         question.port,
         request or _UNREAD,
     )
-    return Answer(client, server, dataclasses.replace(told, road=road))
+    # The tables' own verdict, though it is the same: who asks wants to know what the kernel does.
+    told = dataclasses.replace(told, road=road, verdict=verdict or told.verdict)
+    return Answer(client, server, told)
 
 
 class _Unread:
@@ -201,11 +215,28 @@ def _labelled(labels: Mapping[str, str], directory: Directory) -> Workload:
     return Workload(namespace or "default", name, wanted)
 
 
-def _road(admission: Admission, server: Peer, around: Surroundings) -> roads.RoadChoice:
+def _judged(head: bytes, tables: Tables | str, limits: Limits) -> Judged:
+    """By the kernel; with the parser's own words where it refuses the head for the same reason."""
+    assert not isinstance(tables, str), "the kernel road is for rules that have tables"
+    judged = judge(head, tables, limits)
+    if not judged.understood and not judged.detail:
+        try:
+            parse_request(head, limits)
+        except Refused as refused:
+            if refused.reason is judged.verdict.reason:
+                return dataclasses.replace(judged, detail=refused.detail)
+    return judged
+
+
+def _road(
+    admission: Admission, server: Peer, around: Surroundings, fit: KernelFit
+) -> roads.RoadChoice:
     choice = roads.choose(
         admission,
         server_is_local=_is_local(server, around),
-        kernel_road=around.kernel_road,
+        short_circuit=not isinstance(server, Workload) or server.short_circuit,
+        kernel_road=around.kernel_road and not around.userspace,
+        unfit=fit.unfit,
     )
     if around.userspace and choice.road is not Road.REFUSED:
         return roads.RoadChoice(Road.PROXY, "userspace mode has no other road")

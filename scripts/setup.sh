@@ -32,14 +32,16 @@ missing_packages() {
     command -v ip >/dev/null || echo "iproute2:no network namespaces"
     command -v curl >/dev/null || echo "curl:demo and tests without curl"
     command -v wrk >/dev/null || echo "wrk:no benchmarks"
+    command -v haproxy >/dev/null || echo "haproxy:benchmarks without HAProxy"
     command -v node >/dev/null || echo "nodejs:tests without Node.js"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo "ca-certificates:pip cannot check servers"
 }
 
 names_of() { cut -d: -f1 <<<"$1" | xargs; }
 
-# Installing nginx starts it as a service. While packages are being installed, policy-rc.d tells
-# Debian's maintainer scripts to start nothing; afterwards the machine's own file is back.
+# Installing nginx or HAProxy starts it as a service. While packages are being installed,
+# policy-rc.d tells Debian's maintainer scripts to start nothing; afterwards the machine's own file
+# is back.
 forbid_services() {
     if [ -e "$policy_rc" ] && [ ! -e "$policy_rc.l7proxy-saved" ]; then
         mv "$policy_rc" "$policy_rc.l7proxy-saved"
@@ -72,10 +74,9 @@ install_packages() {
     fi
     restore_services
     trap - EXIT INT TERM
-    # Only started by hand, by the demo and the tests; never at boot.
-    case " $* " in
-        *" nginx-light "*) update-rc.d nginx disable >/dev/null 2>&1 || true ;;
-    esac
+    # Only started by hand, by the demo, the tests and the benchmarks; never at boot.
+    case " $* " in *" nginx-light "*) update-rc.d nginx disable >/dev/null 2>&1 || true ;; esac
+    case " $* " in *" haproxy "*) update-rc.d haproxy disable >/dev/null 2>&1 || true ;; esac
 }
 
 packages() {

@@ -26,7 +26,7 @@ ALLOWED = {
     "compiler": {"http", "policy", "workloads"},
     "observe": {"policy", "proxy", "workloads"},
     "proxy": {"http", "policy", "workloads", "observe"},
-    "datapath": {"policy", "workloads", "proxy"},
+    "datapath": {"http", "policy", "workloads", "proxy", "compiler"},
 }
 # Modules that are shared words: they describe and do nothing, and everyone may import them.
 WORDS = {"datapath.port", "proxy.ports"}
@@ -35,7 +35,7 @@ TOP = {
     "__init__": set(),
     "__main__": {"cli"},
     "config": set(),
-    "explain": {"http", "policy", "workloads"},
+    "explain": {"http", "policy", "workloads", "compiler"},
     "file_errors": set(),
     "limits": set(),
     "paths": set(),

@@ -119,6 +119,7 @@ class Admin:
             node.config.limits,
             node=node.config.node,
             userspace=node.mode == "userspace",
+            kernel_road=node.kernel_road,
         )
         try:
             return json_answer(explain(Asked.from_json(json.loads(body)), around).to_json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from l7proxy import datapath
 from l7proxy.agent.errors import AgentError
@@ -11,14 +12,19 @@ from l7proxy.agent.report import Report
 from l7proxy.config import Config
 from l7proxy.datapath.port import Datapath, DatapathError
 
+if TYPE_CHECKING:
+    from l7proxy.datapath.datapath import EbpfDatapath
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A datapath; ``mode`` is ``ebpf`` or ``userspace``, ``why`` says why it is that one."""
+    """A datapath; ``mode`` is ``ebpf`` or ``userspace``, ``why`` says why it is that one.
+    ``kernel_road``: requests may be judged in the kernel."""
 
     datapath: Datapath
     mode: str
     why: str
+    kernel_road: bool = False
 
 
 def open_datapath(config: Config, report: Report) -> Opened:
@@ -34,10 +40,10 @@ def open_datapath(config: Config, report: Report) -> Opened:
         return _userspace(config, str(error))
     if config.proxy.listen:
         report.info("proxy.listen is for userspace mode: left alone, traffic is steered by eBPF")
-    return Opened(kernel, "ebpf", f"datapath: {config.datapath} is set")
+    return Opened(kernel, "ebpf", f"datapath: {config.datapath} is set", kernel.kernel_road)
 
 
-def _kernel(config: Config) -> Datapath:
+def _kernel(config: Config) -> EbpfDatapath:
     return datapath.open_datapath(config)
 
 

@@ -37,6 +37,9 @@ class UserspaceDatapath:
     def apply(self, policies: PolicySet, workloads: Sequence[Workload], revision: int) -> None:
         """Nothing: the workers decide everything."""
 
+    def tend(self) -> None:
+        """Nothing."""
+
     def listeners(self) -> Sequence[Listener]:
         return self._listeners
 

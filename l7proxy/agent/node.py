@@ -26,7 +26,7 @@ from l7proxy.proxy.userspace import endpoint
 
 T = TypeVar("T")
 
-_LISTENERS_SECONDS = 1.0
+_TEND_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
 
 
@@ -48,6 +48,7 @@ class Node:
         self.config = config
         self.mode = opened.mode
         self.why = opened.why
+        self.kernel_road = opened.kernel_road
         self.report = report
         self.inputs = Inputs(config)
         self.snapshot: Snapshot | None = None
@@ -64,6 +65,7 @@ class Node:
         self._retry_at = 0.0
         self._places: Places = ()
         self._said: tuple[str, ...] = ()
+        self._said_of_tending = ""
         self._digests: tuple[str, str] | None = None
         self.pool = Pool(config.proxy.workers, self._configure, self._worker_died, report)
 
@@ -86,7 +88,7 @@ class Node:
         """Bring every change in force, until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(_LISTENERS_SECONDS):
+                async with asyncio.timeout(_TEND_SECONDS):
                     await self._changed.wait()
             except TimeoutError:
                 if self._retry_at and time.monotonic() >= self._retry_at:
@@ -96,6 +98,7 @@ class Node:
                 self._changed.clear()
                 await self.inputs.read(insist=self._insist)
                 await self._bring_in_force()
+            await self._tend()
             await self._offer_listeners()
 
     async def facts(self) -> NodeFacts:
@@ -186,6 +189,15 @@ class Node:
             found = places(snapshot.workloads)
             if found != self._places:
                 await self._program(snapshot)
+
+    async def _tend(self) -> None:
+        """Let the datapath do its regular work; what hinders it is said once, not every second."""
+        try:
+            await self._on_datapath(self._datapath.tend)
+        except DatapathError as error:
+            if str(error) != self._said_of_tending:
+                self.report.error(f"datapath: {error}")
+            self._said_of_tending = str(error)
 
     async def _program(self, snapshot: Snapshot) -> bool:
         """Whether the datapath took the set; if not, that is said and what it had stays."""

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from l7proxy.cli import options, show
+from l7proxy.compiler.fit import KernelFit
+from l7proxy.compiler.rules_map import size_class
 from l7proxy.config import Config
 from l7proxy.datapath.tables import Located, TableError, compile_entries
 from l7proxy.file_errors import FileError, FileErrors
@@ -47,12 +49,14 @@ def command(
     destinations: Sequence[policy_check.Destination] = ()
     rules = 0
     sizes: dict[str, int] = {}
+    fit = None if config.datapath == "userspace" else KernelFit(config.limits)
     if policies is not None and not errors:
-        report = policy_check.check(policies, workloads)
+        report = policy_check.check(policies, workloads, unfit=fit.unfit if fit else None)
         warnings += report.warnings
         destinations, rules = report.destinations, report.rule_count
         try:
-            sizes = _table_sizes(policies, workloads or (), config)
+            if fit is not None:
+                sizes = _table_sizes(policies, workloads or (), config, fit)
         except TableError as clash:
             errors.append(FileError(str(workloads_path or config.workloads), 0, str(clash)))
     if as_json:
@@ -102,21 +106,26 @@ def _workloads(
 
 
 def _table_sizes(
-    policies: PolicySet, workloads: Sequence[Workload], config: Config
+    policies: PolicySet, workloads: Sequence[Workload], config: Config, fit: KernelFit
 ) -> dict[str, int]:
     """Entries of the kernel's tables, without those of the node's own addresses.
 
     Empty where no workload is known to be on this node. Raises TableError.
     """
     here = [each for each in workloads if each.netns or each.cgroup or each.node == config.node]
-    if not here or config.datapath == "userspace":
+    if not here:
         return {}
     located = [Located(each, slot, False) for slot, each in enumerate(here)]
-    entries = compile_entries(policies, workloads, located, ())
+    entries = compile_entries(
+        policies, workloads, located, (), fit=fit, table_bytes=config.limits.kernel_table_bytes
+    )
+    sets = {each.digest: size_class(each) for each in entries.tables.values()}
     return {
         "identities": len(entries.identities),
         "port_classes": len(entries.port_classes),
         "roads": len(entries.roads),
+        "rule_sets": len(sets),
+        "bytes_of_rules": sum(each.value_bytes for each in sets.values()),
     }
 
 

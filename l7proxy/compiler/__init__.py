@@ -5,6 +5,9 @@ one table of many, ``fields`` one for each field that the rules of an admission 
 ``execute`` decides a request with these.
 
 Heads: ``head_request`` and ``head_response`` are HTTP/1.1 as ``l7proxy.http`` reads it, built with
-``head_automaton``; ``head_walk`` is the loop over a table, ``head_machine`` follows a connection
-with it, and ``head_map`` lays a table out for a map.
+``head_automaton``; ``head_walk`` is the loop over a table, and ``head_machine`` follows a
+connection with it.
+
+``rules_map`` and ``head_map`` lay both out for the kernel's maps, ``fit`` says which admissions
+they hold, and ``judge`` what becomes of a request.
 """

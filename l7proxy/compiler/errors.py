@@ -14,11 +14,20 @@ class Unsupported(Exception):
 
 
 class TooLarge(Exception):
-    """The table would pass a bound. ``states``: how many there were when work on it stopped."""
+    """Tables would pass a bound.
 
-    def __init__(self, states: int) -> None:
-        super().__init__(f"the table needs {states} states or more")
+    states: how many there were when work on them stopped. table_bytes: what finished tables would
+    take, where it is their whole that does not fit; 0 for a table that was not finished.
+    """
+
+    def __init__(self, states: int, table_bytes: int = 0) -> None:
+        if table_bytes:
+            text = f"{states:,} states, {table_bytes:,} bytes: more than the kernel's tables hold"
+        else:
+            text = f"{states:,} states or more: more than one of the kernel's tables holds"
+        super().__init__(text)
         self.states = states
+        self.table_bytes = table_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,11 @@ def decide_tables(tables: Tables, request: RequestView) -> Verdict:
         return tables.settled
     if not _is_acceptable(request):
         return Verdict(Action.BLOCK, Reason.BAD_TARGET)
-    matched = satisfied(tables, request)
+    return verdict_of(tables, satisfied(tables, request))
+
+
+def verdict_of(tables: Tables, matched: int) -> Verdict:
+    """The verdict on a request that the rules of the bit set ``matched`` match in every field."""
     verdicts = [_layer(tables.rules, layer, matched) for layer in tables.layers]
     for verdict in verdicts:
         if verdict.action is Action.BLOCK:

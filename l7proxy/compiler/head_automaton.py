@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
+from l7proxy.compiler.errors import TooLarge
 from l7proxy.compiler.head_actions import NOTHING
 from l7proxy.compiler.minimise import equivalent
 from l7proxy.reasons import Reason
@@ -151,7 +152,10 @@ class Automaton:
             row[byte] = target
 
     def freeze(self, entries: Mapping[Entry, str]) -> HeadTable:
-        """Minimise, drop what cannot be reached, number breadth first, and flatten."""
+        """Minimise, drop what cannot be reached, number breadth first, and flatten.
+
+        Raises TooLarge where 16 bits cannot name every row.
+        """
         names = {name: number for number, name in enumerate(self._rows)}
         rows = [[names[target] for target in row] for row in self._rows.values()]
         last = len(self._stops)
@@ -181,6 +185,8 @@ class Automaton:
             columns.setdefault(column, len(columns)) for column in zip(*table, strict=True)
         )
         stride = len(columns) + 1
+        if len(order) * stride > 1 << 16:
+            raise TooLarge(len(order))
         quiet = sum(words[state] == NOTHING for state in order)
         distinct: dict[int, int] = {NOTHING: 0}
         transitions = array("H")

@@ -62,13 +62,22 @@ class Phase(IntEnum):
     STOPPED = 6
 
 
+def unfollowed(limits: Limits) -> str | None:
+    """Why heads within ``limits`` cannot be followed; None where they can."""
+    for name in ("head_bytes", "trailer_bytes", "chunk_line_bytes"):
+        if getattr(limits, name) > _LARGEST_SECTION:
+            return f"limits.{name} is over {_LARGEST_SECTION}, which is the most that is counted"
+    return None
+
+
 class Machine:
     """What both directions have in common."""
 
     def __init__(self, grammar: Grammar, bank: FieldBank, limits: Limits) -> None:
         """Raises ValueError where a limit is more than 16-bit counters hold."""
-        if max(limits.head_bytes, limits.trailer_bytes, limits.chunk_line_bytes) > _LARGEST_SECTION:
-            raise ValueError(f"heads of over {_LARGEST_SECTION} bytes cannot be followed")
+        lacking = unfollowed(limits)
+        if lacking is not None:
+            raise ValueError(lacking)
         self.grammar = grammar
         self.table = grammar.table
         self.limits = limits

@@ -1,54 +1,64 @@
-"""The bytes and names by which a program in C walks a head's table.
-
-    struct head_table {
-        __u8 classes[256];
-        __u16 rows[65536 + 256];   // a row's place and a class: in bounds, whatever was loaded
-        __u64 words[128];
-        __u32 last;                // of a row: the place of the word's index
-        __u32 first_running;       // below: a stop
-        __u32 first_acting;        // from here on: a state with a word
-        __u32 entries[4];          // by HEAD_ENTRY_*
-    };
+"""The bytes and names by which a program in C walks a head: struct grammar of bpf/http.h.
 
 A stop's number, HEAD_REQUEST_STOP_* or HEAD_RESPONSE_STOP_*, is its row divided by ``last + 1``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterable
 from enum import Enum
 
 from l7proxy.compiler import head_request, head_response
-from l7proxy.compiler.head_actions import Count, Flag, Mark, Slot
-from l7proxy.compiler.head_automaton import Entry, HeadTable, Stop
+from l7proxy.compiler.head_actions import SLOT_BITS, Count, Flag, Mark, Slot
+from l7proxy.compiler.head_automaton import Entry, Grammar, HeadTable, Stop
 
 ROW_ENTRIES = (1 << 16) + 256
 WORD_ENTRIES = 128
-_TAIL = struct.Struct("=7I4x")  # the words make the structure a multiple of eight bytes
+_FIELD_SLOTS = SLOT_BITS + 1
+_ID = struct.Struct("=Q")
+_BODY = struct.Struct(f"={2 + WORD_ENTRIES}Q8I{_FIELD_SLOTS}s256s{2 * ROW_ENTRIES}s")
+VALUE_BYTES = _ID.size + _BODY.size
 
 
-def map_value(table: HeadTable) -> bytes:
-    """``table`` as a ``struct head_table``.
+def map_value(grammar: Grammar) -> bytes:
+    """``grammar`` as a struct grammar; its ``id`` is made from all the rest, and never 0.
 
     Raises ValueError where it does not fit.
     """
+    table = grammar.table
     if len(table.words) > WORD_ENTRIES or len(table.rows) > 1 << 16:
         raise ValueError(f"a head table of {table.states} states and {len(table.words)} words")
-    words = (*table.words, *[0] * (WORD_ENTRIES - len(table.words)))
-    return b"".join(
-        (
-            table.classes,
-            table.transitions.ljust(2 * ROW_ENTRIES, b"\0"),
-            struct.pack(f"={WORD_ENTRIES}Q", *words),
-            _TAIL.pack(
-                table.stride - 1,
-                table.first_running,
-                table.first_acting,
-                *(table.entries[entry] for entry in Entry),
-            ),
-        )
+    flag_of = bytearray(_FIELD_SLOTS)
+    flag_of[Slot.HEADER : Slot.HEADER + len(grammar.present)] = bytes(grammar.present)
+    body = _BODY.pack(
+        sum(1 << flag for flag in grammar.present),
+        grammar.forbidden,
+        *table.words,
+        *[0] * (WORD_ENTRIES - len(table.words)),
+        table.stride - 1,
+        table.first_running,
+        table.first_acting,
+        *(table.entries[entry] for entry in Entry),
+        _text(table),
+        bytes(flag_of),
+        table.classes,
+        table.transitions,
     )
+    digest = hashlib.sha256(body).digest()
+    return _ID.pack(int.from_bytes(digest[:8], "big") or 1) + body
+
+
+def _text(table: HeadTable) -> int:
+    """The row of the state inside the value of a field that nobody looks at: it does nothing, and
+    whatever is neither a control byte nor DEL leads back to it. 2**32 - 1 where there is none."""
+    classes = {table.classes[byte] for byte in range(0x20, 0x100) if byte != 0x7F}
+    rows = table.rows
+    for row in range(table.first_running, table.first_acting, table.stride):
+        if all(rows[row + each] == row for each in classes):
+            return row
+    return 0xFFFFFFFF
 
 
 def c_defines() -> dict[str, int]:

@@ -32,6 +32,26 @@ class Undecided(Enum):
     LARGE_CHUNK = "a chunk of 2**63 bytes or more"
 
 
+_REFUSALS: dict[Reason | Undecided, Reason] = {
+    Undecided.PATH_NOT_NORMAL: Reason.PATH_NOT_NORMAL,
+    Undecided.ABSOLUTE_FORM: Reason.ABSOLUTE_FORM,
+    Undecided.DOTTED_LITERAL: Reason.BAD_HOST,
+    Undecided.NAMES_WATCHED: Reason.UNDECIDABLE_HEADER,
+    Undecided.REPEATED: Reason.UNDECIDABLE_HEADER,
+    Undecided.LARGE_CHUNK: Reason.BAD_CHUNK,
+    Reason.ESCAPED_SLASH: Reason.PATH_NOT_NORMAL,  # nobody is redirected here
+}
+
+
+def refusal(cause: Reason | Undecided) -> Reason:
+    """What the kernel answers to a request that it stopped at for ``cause``."""
+    known = _REFUSALS.get(cause)
+    if known is not None:
+        return known
+    assert isinstance(cause, Reason), "every Undecided has a reason"
+    return cause
+
+
 @dataclass(frozen=True, slots=True)
 class RequestHead:
     """A request head that has been accepted, for the same meaning as that of ``http.Request``.

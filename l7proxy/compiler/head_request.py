@@ -61,7 +61,8 @@ _METHODS = {b"CONNECT": Flag.CONNECT, b"OPTIONS": Flag.OPTIONS, b"HEAD": Flag.HE
 def request_grammar(watched: tuple[bytes, ...] = ()) -> Grammar:
     """The grammar of requests of which the fields ``watched`` (lower-case) are read by tables.
 
-    Raises Unsupported for more than MAX_WATCHED, and for Host, which is read as the host.
+    Raises Unsupported for more than MAX_WATCHED, and for Host, which is read as the host; TooLarge
+    for names that are very long together.
     """
     if len(watched) > MAX_WATCHED:
         raise Unsupported(f"rules look at {len(watched)} headers, the limit is {MAX_WATCHED}")

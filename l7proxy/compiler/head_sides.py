@@ -11,7 +11,7 @@ from l7proxy.compiler.head_meaning import RequestHead, request_meaning, response
 from l7proxy.compiler.head_request import request_grammar
 from l7proxy.compiler.head_response import response_grammar
 from l7proxy.compiler.head_walk import FieldBank
-from l7proxy.compiler.tables import Field, Tables
+from l7proxy.compiler.tables import Tables, slots, watched
 from l7proxy.limits import Limits
 from l7proxy.reasons import Reason
 
@@ -23,17 +23,12 @@ class RequestMachine(Machine):
     """
 
     def __init__(self, limits: Limits, tables: Tables | None = None) -> None:
-        """Raises Unsupported where the grammar cannot serve ``tables``."""
+        """Raises Unsupported or TooLarge where no grammar can serve ``tables``."""
         fields = () if tables is None else tables.fields
-        names = tuple(each.name for each in fields if each.field is Field.HEADER)
-        fixed = {Field.METHOD_AND_PATH: Slot.METHOD_AND_PATH, Field.HOST: Slot.HOST}
         self.tables = tables
-        self._slots = tuple(
-            fixed[each.field] if each.field in fixed else Slot.HEADER + names.index(each.name)
-            for each in fields
-        )
+        self._slots = slots(fields)
         bank = FieldBank({slot: each.dfa for slot, each in zip(self._slots, fields, strict=True)})
-        super().__init__(request_grammar(names), bank, limits)
+        super().__init__(request_grammar(watched(fields)), bank, limits)
 
     def _matched(self, present: tuple[bool, ...]) -> int:
         if self.tables is None:

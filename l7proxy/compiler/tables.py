@@ -7,10 +7,12 @@ lowest in ``blocks`` decides, else the lowest, else ``otherwise``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from l7proxy.compiler.dfa import Dfa
+from l7proxy.compiler.head_actions import Slot
 from l7proxy.policy.model import Direction, HttpRule
 from l7proxy.policy.verdict import Verdict
 
@@ -70,3 +72,18 @@ class Tables:
     @property
     def table_bytes(self) -> int:
         return sum(each.dfa.table_bytes for each in self.fields)
+
+
+def slots(fields: Sequence[FieldTable]) -> tuple[int, ...]:
+    """By field: the slot of the head automaton that reads it."""
+    fixed = {Field.METHOD_AND_PATH: Slot.METHOD_AND_PATH, Field.HOST: Slot.HOST}
+    names = watched(fields)
+    return tuple(
+        fixed[each.field] if each.field in fixed else Slot.HEADER + names.index(each.name)
+        for each in fields
+    )
+
+
+def watched(fields: Sequence[FieldTable]) -> tuple[bytes, ...]:
+    """The headers that are read, in the order of their slots: what a grammar is made for."""
+    return tuple(each.name for each in fields if each.field is Field.HEADER)

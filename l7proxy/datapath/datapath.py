@@ -5,29 +5,33 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from l7proxy.compiler.cache import DfaCache
+from l7proxy.compiler.fit import KernelFit
+from l7proxy.compiler.rules_map import rules_id
 from l7proxy.config import Config
-from l7proxy.datapath import features, libbpf, listening, netns, tables
+from l7proxy.datapath import answers, connections, features, libbpf, netns, tables
 from l7proxy.datapath.addresses import EPOCH_BITS, identity_number, packed, prefix_length
-from l7proxy.datapath.names import (
-    CGROUP_DEPTH,
-    IDENTITY_CONTESTED,
-    MAX_WORKERS,
-    ROAD_NUMBERS,
-    Counter,
-)
+from l7proxy.datapath.cgroups import Cgroups
+from l7proxy.datapath.listening import Listeners
+from l7proxy.datapath.names import IDENTITY_CONTESTED, MAX_WORKERS, Counter, road_value
 from l7proxy.datapath.placement import Place, Placement
 from l7proxy.datapath.port import DatapathError, Listener
+from l7proxy.datapath.reaper import Reaper
+from l7proxy.datapath.rules import RuleMaps
 from l7proxy.datapath.slots import Namespace, Slots
 from l7proxy.datapath.stale import Judge
-from l7proxy.datapath.store import cgroup_programs, identity_key, open_store, remove_others
+from l7proxy.datapath.store import identity_key, open_store, remove_others
 from l7proxy.policy.model import PolicySet
 from l7proxy.policy.verdict import Road
-from l7proxy.proxy.ports import Endpoint
 from l7proxy.workloads.model import Workload
+
+_LOOK_SECONDS = 5.0
+"""Between two looks at who listens."""
 
 
 class EbpfDatapath:
@@ -44,7 +48,19 @@ class EbpfDatapath:
         self._cgroup = cgroup
         self._config = config
         self._store, self.adopted = open_store(config.bpffs, config.state, config.limits)
+        self._automata = DfaCache()
+        self._rules: RuleMaps | None = None  # where the kernel judges no requests
+        if self._store.has_kernel_road():
+            try:
+                self._rules = RuleMaps(self._store)
+                answers.write(self._store)
+            except OSError as error:
+                raise DatapathError(f"cannot fill the kernel's tables: {error}") from None
         self._slots = Slots(self._store, config.proxy.workers, config.limits.namespaces)
+        self._cgroups = Cgroups(self._store, cgroup)
+        self._listening = Listeners(self._store, self._cgroups)
+        self._reaper = Reaper(self._store, self._slots, config.limits.linger_timeout)
+        self._look_at = 0.0
         self._cookie = netns.cookie(None)
         self._key = identity_key(config.state)
         self._number = functools.partial(identity_number, key=self._key)
@@ -75,7 +91,7 @@ class EbpfDatapath:
         """After a failure: the workloads of the set in force have their identities back."""
         try:
             self._locate(self._workloads)
-            self._record_cgroups(self._workloads)
+            self._record(self._workloads)
         except (OSError, DatapathError):
             return  # what could not be restored is refused; the failure itself is reported
 
@@ -90,10 +106,13 @@ class EbpfDatapath:
                 host_addresses,
                 host_slot=self._slots.number_of(self._cookie),
                 number=self._number,
+                fit=self._fit(),
+                table_bytes=self._config.limits.kernel_table_bytes,
             )
-            self._record_cgroups(workloads)
+            self._record(workloads)
             self._switch(entries, workloads)
-            self._attach_cgroup()
+            if self._cgroups.attach():
+                self._listening.look(self._slots)  # nobody has seen who came since
             self._slots.attach()
             self._slots.release(cookies)
             remove_others(self._config.bpffs, self._config.state, self._store.folder.name)
@@ -104,6 +123,28 @@ class EbpfDatapath:
             raise DatapathError(str(error)) from None
         except OSError as error:
             raise DatapathError(f"cannot program the kernel: {error}") from None
+
+    @property
+    def kernel_road(self) -> bool:
+        """Whether requests may be judged in the kernel."""
+        return self._rules is not None
+
+    def _fit(self) -> KernelFit | None:
+        return KernelFit(self._config.limits, self._automata) if self._rules else None
+
+    def tend(self) -> None:
+        """Resets what the kernel has given up; now and then looks at who listens."""
+        now = time.monotonic()
+        try:
+            try:
+                self._reaper.reap(now)
+            finally:
+                if now >= self._look_at:
+                    self._look_at = now + _LOOK_SECONDS
+                    self._listening.look(self._slots)
+        except OSError as error:
+            self._reset_error = str(error)
+            raise DatapathError(f"cannot tend connections: {error}") from None
 
     def listeners(self) -> Sequence[Listener]:
         """The transparent listeners, one for each namespace, worker and address family."""
@@ -139,6 +180,8 @@ class EbpfDatapath:
             "cgroup": str(self._cgroup),
             "programs": self._store.programs(),
             "attached": self._store.links(),
+            "kernel_road": self.kernel_road,
+            "kernel_road_lacks": self._store.kernel_road_lacks or None,
             "receive_program": "on_receive" in self._store.links(),
             "namespaces": [
                 {"slot": each.slot, "name": each.name, "proxy_port": each.proxy_port}
@@ -146,7 +189,7 @@ class EbpfDatapath:
             ],
             "unplaced": self._unplaced,
             "epoch": self._epoch,
-            "connections_reset": self._stale,
+            "connections_reset": self._stale + self._reaper.resets,
             "reset_error": self._reset_error,
             "tables": self._sizes,
         }
@@ -171,7 +214,8 @@ class EbpfDatapath:
 
     def _reset_stale(self, entries: tables.Entries) -> None:
         """Connections made before, that policy now wants on another road. See ``stale``."""
-        judge = Judge(self._store, entries)
+        rules = {where: rules_id(each) for where, each in entries.tables.items()}
+        judge = Judge(self._store, entries, rules)
         try:
             self._stale += judge.reset_stale(list(self._slots), _sockets_of_children)
         except OSError as error:
@@ -210,46 +254,11 @@ class EbpfDatapath:
         ]
         return located, set(wanted)
 
-    def _record_cgroups(self, workloads: Sequence[Workload]) -> None:
-        """Cgroup ids, which are inode numbers, and the listeners that are there already.
-
-        A listener that is gone is left to the sock_ops program: between looking and deleting,
-        another could have started there.
-        """
-        table = self._store.table("cgroups")
-        listeners = self._store.table("listeners")
-        known: set[int] = set()
-        owners: dict[Endpoint, set[int]] = {}
-        for workload in workloads:
-            if workload.cgroup is None:
-                continue
-            below = workload.cgroup.strip("/")
-            folder = _cgroup_mount(self._cgroup) / below
-            if len(Path(below).parts) > CGROUP_DEPTH:
-                raise DatapathError(
-                    f"workload {workload.id}: cgroup /{below} is more than {CGROUP_DEPTH} levels "
-                    "deep: name one above it"
-                )
-            try:
-                inode = folder.stat().st_ino
-            except OSError:
-                self._unplaced.append(workload.id)
-                continue
-            number = self._number(workload)
-            known.add(inode)
-            table.set(inode, {"id": number})
-            for each in listening.listeners_of(folder):
-                owners.setdefault(each, set()).add(number)
-        for where, numbers in owners.items():
-            key = {"address": packed(where.address), "netns": self._cookie, "port": where.port}
-            found = listeners.get(key) or {"identity": 0, "sockets": 1}
-            owner = numbers.pop() if len(numbers) == 1 else IDENTITY_CONTESTED
-            if found["identity"] != owner:
-                listeners.set(key, {"identity": owner, "sockets": found["sockets"]})
-        for packed_key in list(table.keys()):
-            inode = int.from_bytes(packed_key, sys.byteorder)
-            if inode not in known:
-                table.delete(inode)
+    def _record(self, workloads: Sequence[Workload]) -> None:
+        """Who the cgroups are, and the listeners that are there already."""
+        self._unplaced += self._cgroups.record(workloads, self._number)
+        self._listening.look(self._slots)
+        self._look_at = time.monotonic() + _LOOK_SECONDS
 
     def _switch(self, entries: tables.Entries, workloads: Sequence[Workload]) -> None:
         """Writes the entries under a new epoch, then names that epoch: one store, all or nothing.
@@ -287,6 +296,12 @@ class EbpfDatapath:
             "port_classes": len(entries.port_classes),
             "roads": len(entries.roads),
         }
+        if self._rules is not None:
+            self._sizes |= {
+                "kernel_roads": len(entries.tables),
+                "kernel_rules_crowded_out": entries.crowded_out,
+                **self._rules.sizes(),
+            }
 
     def _write(self, entries: tables.Entries, epoch: int) -> None:
         identities = self._store.table("identities")
@@ -306,11 +321,16 @@ class EbpfDatapath:
             }  # fmt: skip
             classes.set(prefix, number)
         roads = self._store.table("roads")
-        for (client, server, port_class), road in entries.roads.items():
+        for where, road in entries.roads.items():
+            client, server, port_class = where
+            value = road_value(road)
+            if self._rules is not None and where in entries.tables:
+                placed = self._rules.place(entries.tables[where])
+                value = road_value(road, placed.size.number, placed.number)
             key = {"epoch": epoch, "client": client, "server": server, "port_class": port_class}
-            roads.set(key, ROAD_NUMBERS[road])
+            roads.set(key, value)
         for number in entries.known:
-            roads.set({"epoch": epoch, "client": number}, ROAD_NUMBERS[Road.SPLICE])
+            roads.set({"epoch": epoch, "client": number}, road_value(Road.SPLICE))
 
     def _drop_epochs_but(self, epoch: int) -> None:
         for name in ("identities", "port_classes", "roads"):
@@ -318,39 +338,16 @@ class EbpfDatapath:
             for key in list(table.keys()):
                 if table.key.unpack(key)["epoch"] != epoch:
                     libbpf.map_delete(table.fd, key)
-
-    def _attach_cgroup(self) -> None:
-        inode = self._cgroup.stat().st_ino
-        folder = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for function, attach_type in cgroup_programs():
-                path = self._store.link(f"cgroup_{inode}_{function}")
-                if path.exists():
-                    continue
-                program = self._store.program(function)
-                try:
-                    link = libbpf.link_create(program, folder, attach_type)
-                    libbpf.obj_pin(link, path)
-                    os.close(link)
-                finally:
-                    os.close(program)
-        finally:
-            os.close(folder)
-        for name in self._store.links():
-            if name.startswith("cgroup_") and not name.startswith(f"cgroup_{inode}_"):
-                self._store.link(name).unlink()
+        if self._rules is not None:
+            roads = self._store.table("roads")
+            values = (libbpf.map_lookup(roads.fd, key, 4) or b"" for key in roads.keys())  # noqa: SIM118
+            self._rules.retire(int.from_bytes(value, sys.byteorder) for value in values)
 
 
 def _sockets_of_children() -> set[int]:
     """What the proxy holds: the workers are the agent's children."""
     pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return {inode for pid in pids for inode in listening.socket_inodes(int(pid))}
-
-
-def _cgroup_mount(folder: Path) -> Path:
-    while not os.path.ismount(folder) and folder != folder.parent:
-        folder = folder.parent
-    return folder
+    return {inode for pid in pids for inode in connections.socket_inodes(int(pid))}
 
 
 def _possible_cpus() -> int:

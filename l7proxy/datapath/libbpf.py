@@ -6,6 +6,7 @@ Every function raises OSError with the kernel's errno. File descriptors are the 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -13,6 +14,7 @@ from pathlib import Path
 
 BPF_ANY = 0
 BPF_NOEXIST = 1
+_ARRAY, _ARRAY_OF_MAPS = 2, 12  # enum bpf_map_type
 
 
 @cache
@@ -22,13 +24,16 @@ def _lib() -> ctypes.CDLL:
     for name in (
         "bpf_obj_get", "bpf_obj_pin", "bpf_map_lookup_elem", "bpf_map_update_elem",
         "bpf_map_delete_elem", "bpf_map_get_next_key", "bpf_link_create", "bpf_link_update",
-        "bpf_link_detach",
+        "bpf_link_detach", "bpf_map_lookup_and_delete_elem",
     ):  # fmt: skip
         getattr(lib, name).restype = ctypes.c_int
     lib.bpf_map_update_elem.argtypes = [
         ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint64,
     ]  # fmt: skip
     lib.bpf_map_lookup_elem.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+    lib.bpf_map_lookup_and_delete_elem.argtypes = [
+        ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p,
+    ]  # fmt: skip
     lib.bpf_map_delete_elem.argtypes = [ctypes.c_int, ctypes.c_char_p]
     lib.bpf_map_get_next_key.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
     lib.bpf_link_create.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p]
@@ -56,6 +61,35 @@ def map_create(kind: int, name: str, key_size: int, value_size: int, entries: in
         _lib().bpf_map_create(kind, name.encode(), key_size, value_size, entries, None),
         "cannot make a map",
     )
+
+
+class _MapOptions(ctypes.Structure):
+    """struct bpf_map_create_opts of libbpf's bpf.h."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("btf", ctypes.c_uint32 * 4),  # descriptors and types that are not used here
+        ("inner_map_fd", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("extra", ctypes.c_uint64),
+        ("numa_node", ctypes.c_uint32),
+        ("ifindex", ctypes.c_uint32),
+    )
+
+
+def map_of_maps_create(name: str, entries: int, value_bytes: int) -> int:
+    """A new array of maps, each of which is an array of one value of ``value_bytes``."""
+    model = map_create(_ARRAY, f"{name[:10]}_like", 4, value_bytes, 1)
+    try:
+        options = _MapOptions(sz=ctypes.sizeof(_MapOptions), inner_map_fd=model)
+        return _check(
+            _lib().bpf_map_create(
+                _ARRAY_OF_MAPS, name.encode(), 4, 4, entries, ctypes.byref(options)
+            ),
+            "cannot make a map of maps",
+        )
+    finally:
+        os.close(model)
 
 
 def obj_get(path: Path) -> int:
@@ -93,6 +127,16 @@ def map_keys(fd: int, key_size: int) -> Iterator[bytes]:
     while _lib().bpf_map_get_next_key(fd, key, following) == 0:
         key = following.raw
         yield key
+
+
+def queue_pop(fd: int, value_size: int) -> bytes | None:
+    """Takes the oldest value out of a queue; None if it is empty."""
+    value = ctypes.create_string_buffer(value_size)
+    result = _lib().bpf_map_lookup_and_delete_elem(fd, None, value)
+    if result < 0 and errno.ENOENT in (-result, ctypes.get_errno()):
+        return None
+    _check(result, "cannot read a queue")
+    return value.raw
 
 
 def link_create(program: int, target: int, attach_type: int) -> int:

@@ -15,13 +15,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from l7proxy.compiler import head_map
+from l7proxy.compiler.rules_map import SizeClass
 from l7proxy.datapath import headers
-from l7proxy.datapath.libbpf import link_create, obj_pin
+from l7proxy.datapath.libbpf import link_create, map_of_maps_create, obj_pin
+from l7proxy.datapath.names import EPOCHS, GRAMMARS, RULE_SETS
 from l7proxy.datapath.programs import PROGRAMS, SK_MSG_VERDICT, SK_SKB_VERDICT, Program
 from l7proxy.datapath.source import SLOT_PLACEHOLDER
 
-STORAGE_MAPS = ("conns", "sockets", "proxy_listeners")
+STORAGE_MAPS = ("conns", "sockets", "clients", "servers", "proxy_listeners")
 """Maps whose values are sockets or belong to them; BCC knows no layout for them."""
+
+RULE_TABLES = {
+    "grammars": (EPOCHS * GRAMMARS + 1, head_map.VALUE_BYTES),
+    **{f"{size.name.lower()}_rules": (EPOCHS * RULE_SETS, size.value_bytes) for size in SizeClass},
+}
+"""The maps of maps: how many entries each has, and the bytes of the one value of an inner map."""
 
 
 def _fields(structure: type[ctypes.Structure]) -> list[list[Any]]:
@@ -103,7 +112,12 @@ def load(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         os.environ["BCC_KERNEL_SOURCE"] = tree
         import bcc  # the only import of bcc: it costs 120 MB, and only this process pays
 
-        cflags = [f"-D{name}={value}" for name, value in request["macros"].items()]
+        fds = {
+            name: map_of_maps_create(name, entries, size)
+            for name, (entries, size) in RULE_TABLES.items()
+        }
+        macros = request["macros"] | {f"FD_{name.upper()}": fd for name, fd in fds.items()}
+        cflags = [f"-D{name}={value}" for name, value in macros.items()]
         compiled = bcc.BPF(
             text=request["text"], cflags=[*cflags, "-Wno-macro-redefined", "-Wno-unused-function"]
         )
@@ -111,30 +125,65 @@ def load(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         bcc.lib.bpf_table_name.restype = ctypes.c_char_p
         bcc.lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         layouts: dict[str, Any] = {}
-        fds: dict[str, int] = {}
         for number in range(bcc.lib.bpf_num_tables(module)):
             name = bcc.lib.bpf_table_name(module, number).decode()
             fds[name] = bcc.lib.bpf_table_fd(module, name.encode())
             if name not in STORAGE_MAPS:
                 table = compiled[name]
-                layouts[name] = {"key": _layout(table.Key), "value": _layout(table.Leaf)}
+                key = getattr(table, "Key", None)  # a queue has none
+                layouts[name] = {
+                    "key": _layout(key) if key else {"size": 0, "fields": []},
+                    "value": _layout(table.Leaf),
+                }
         programs = [
             (f"prog_{program.function}{f'_{slot}' if program.per_slot else ''}", program, slot)
             for program in PROGRAMS
             for slot in range(request["slots"] if program.per_slot else 1)
         ]
-        loaded = {name: _load(bcc, module, program, slot) for name, program, slot in programs}
+        loaded: dict[str, int] = {}
+        lacking = ""
+        for name, program, slot in programs:
+            try:
+                loaded[name] = _load(bcc, module, program, slot)
+            except RuntimeError as error:
+                if not program.optional:
+                    raise
+                lacking = str(error)
         for name, fd in fds.items():
             obj_pin(fd, folder / name)
         for name, fd in loaded.items():
             obj_pin(fd, folder / name)
-        # A socket takes the map's programs when it is enrolled; the links stay with the map.
-        link = link_create(loaded["prog_on_send"], fds["sockets"], SK_MSG_VERDICT)
-        obj_pin(link, folder / "link_on_send")
-        if request["receive_verdict"]:
-            link = link_create(loaded["prog_on_receive"], fds["sockets"], SK_SKB_VERDICT)
-            obj_pin(link, folder / "link_on_receive")
-    return layouts
+        _link(fds, loaded, folder, kernel_road=not lacking, receive=request["receive_verdict"])
+    return {"maps": layouts, "kernel_road_lacks": lacking}
+
+
+def _link(
+    maps: dict[str, int],
+    programs: dict[str, int],
+    folder: Path,
+    *,
+    kernel_road: bool,
+    receive: bool,
+) -> None:
+    """A socket takes a map's programs when it is enrolled; the links stay with the map.
+
+    The splice road's sending program comes last: it tells that everything is in place.
+    """
+    links = []
+    if kernel_road:
+        links += [
+            ("on_request", "on_request", "clients", SK_MSG_VERDICT),
+            ("on_response", "on_response", "servers", SK_MSG_VERDICT),
+            ("on_arrival", "on_arrival", "servers", SK_SKB_VERDICT),
+        ]
+        if receive:
+            links.append(("on_answer", "on_receive", "clients", SK_SKB_VERDICT))
+    if receive:
+        links.append(("on_receive", "on_receive", "sockets", SK_SKB_VERDICT))
+    links.append(("on_send", "on_send", "sockets", SK_MSG_VERDICT))
+    for name, program, target, kind in links:
+        link = link_create(programs[f"prog_{program}"], maps[target], kind)
+        obj_pin(link, folder / f"link_{name}")
 
 
 def main() -> int:

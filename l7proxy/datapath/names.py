@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from l7proxy.policy.verdict import Road
+from l7proxy.reasons import Reason
 
 IDENTITY_HOST = 1
 IDENTITY_WORLD = 2
@@ -33,6 +34,43 @@ MAX_WORKERS = 16
 
 ROAD_NUMBERS = {Road.SPLICE: 1, Road.REFUSED: 2, Road.PROXY: 3, Road.KERNEL: 4}
 """A pair of identities without an entry takes the splice road."""
+
+ROAD_MASK = 15
+RULES_CLASS_SHIFT = 4
+RULES_NUMBER_SHIFT = 8
+"""An entry of ``roads``: the road, the size class of the rules that decide the kernel road, and
+their number in the map of that class."""
+
+RULE_SETS = 4096
+"""Sets of rules of one size class that a policy set may have for the kernel road."""
+
+GRAMMARS = 64
+"""Sets of headers that rules of one policy set look at."""
+
+EPOCHS = 2
+"""A policy set and its successor are in the maps at the same time."""
+
+ANSWER_BYTES = 376
+"""The most that one of our own answers has."""
+
+ANSWER_KEEP, ANSWER_HTTP10, ANSWER_TO_HEAD = 1, 2, 4
+"""The form of an answer: the connection goes on, the client is an HTTP/1.0 one, asked by HEAD. Its
+number in the map ``answers`` is the reason's, times eight, and the form."""
+
+REASON_NUMBERS = {reason: number for number, reason in enumerate(Reason)}
+"""How the programs name a reason."""
+
+
+def road_value(road: Road, size_class: int = 0, number: int = 0) -> int:
+    """An entry of ``roads``; the kernel road needs the place of its rules."""
+    return ROAD_NUMBERS[road] | size_class << RULES_CLASS_SHIFT | number << RULES_NUMBER_SHIFT
+
+
+def rules_place(value: int) -> tuple[int, int] | None:
+    """(size class, number) of the rules that an entry of ``roads`` names, if any."""
+    if value & ROAD_MASK != ROAD_NUMBERS[Road.KERNEL]:
+        return None
+    return value >> RULES_CLASS_SHIFT & 15, value >> RULES_NUMBER_SHIFT
 
 
 class Counter(Enum):
@@ -78,6 +116,36 @@ class Counter(Enum):
     OUT_OF_CREDIT = "out_of_credit", "times a slow reader moved a connection to TCP"
     BACK_TO_REDIRECT = "back_to_redirect", "times a drained connection left TCP again"
     TCP_BYTES = "tcp_bytes", "bytes of enrolled connections that went by TCP"
+    JUDGED = "connections_kernel", "connection whose requests the kernel judges"
+    UNWATCHED = "kernel_road_unwatched", "sent to the proxy: no covered socket is known to listen"
+    NOT_JUDGED = "not_judged", "connection that could not be judged; nothing is let through"
+    REQUESTS_REDIRECTED = "requests_redirected", "allowed requests that were short-circuited"
+    REQUESTS_TO_TCP = "messages_to_tcp", "messages of requests left to TCP and the server's end"
+    ANSWERED_BY_REDIRECT = "answered_by_redirect", "refusals answered at the client's own socket"
+    ANSWERED_BY_TCP = "answered_by_tcp", "refusals answered from the server's socket"
+    ANSWERED_IN_TURN = "answered_in_turn", "refusals sent behind an answer that was owed before"
+    BYPASS_STOPPED = "bypass_stopped", "connections ended: bytes came around the client's program"
+    DOOMED_UNRECORDED = "doomed_unrecorded", "connections to reset that the agent was not told of"
+
+
+class Doom(Enum):
+    """Why a judged connection has to end; the agent resets it after a while."""
+
+    REFUSED = "refused", "a refusal said that the connection closes"
+    BROKEN = "broken", "broken content of a request that the server had begun to read"
+    UNANSWERED = "unanswered", "a refusal could not be answered in its turn"
+    SENDERS = "senders", "several tasks sent requests while answers were owed"
+    BYPASS = "bypass", "bytes came around the program at the client's end"
+    NO_RULES = "no-rules", "policy in force wants another road"
+    UNDECIDED = "undecided", "bytes could not be read, or too many requests wait for answers"
+
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> Doom:
+        member = object.__new__(cls)
+        member._value_ = name
+        member.meaning = meaning
+        return member
 
 
 def c_constants() -> dict[str, int]:
@@ -93,8 +161,16 @@ def c_constants() -> dict[str, int]:
         "FLAG_NO_SPLICE": FLAG_NO_SPLICE,
         "MAX_WORKERS": MAX_WORKERS,
         "CGROUP_DEPTH": CGROUP_DEPTH,
+        "ROAD_MASK": ROAD_MASK,
+        "RULES_CLASS_SHIFT": RULES_CLASS_SHIFT,
+        "RULES_NUMBER_SHIFT": RULES_NUMBER_SHIFT,
+        "MAX_RULES": EPOCHS * RULE_SETS,
+        "MAX_GRAMMARS": EPOCHS * GRAMMARS + 1,  # and the one of responses
         "COUNTER_MAX": len(Counter),
+        "REASON_MAX": len(REASON_NUMBERS),
     }
     constants |= {f"COUNTER_{counter.name}": number for number, counter in enumerate(Counter)}
+    constants |= {f"DOOMED_{doom.name}": number for number, doom in enumerate(Doom)}
     constants |= {f"ROAD_{road.name}": number for road, number in ROAD_NUMBERS.items()}
+    constants |= {f"REASON_{reason.name}": number for reason, number in REASON_NUMBERS.items()}
     return constants

@@ -37,6 +37,12 @@ class Datapath(Protocol):
         Raises DatapathError; the old ones are in force then.
         """
 
+    def tend(self) -> None:
+        """What has to be done from time to time, called about once a second; takes a moment.
+
+        Raises DatapathError; it goes on with what it can, and need not be called less often.
+        """
+
     def listeners(self) -> Sequence[Listener]:
         """The sockets that workers should accept on now; changes as workloads come and go."""
 

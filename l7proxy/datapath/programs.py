@@ -19,13 +19,17 @@ class Hook(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """``kind`` and ``attach_type`` are enum bpf_prog_type and bpf_attach_type of linux/bpf.h."""
+    """``kind`` and ``attach_type`` are enum bpf_prog_type and bpf_attach_type of linux/bpf.h.
+
+    ``optional``: a kernel that cannot load it does without the kernel road.
+    """
 
     function: str
     kind: int
     attach_type: int
     hook: Hook
     per_slot: bool = False
+    optional: bool = False
 
 
 PROGRAMS = (
@@ -39,4 +43,7 @@ PROGRAMS = (
     Program("on_sk_lookup", 30, 36, Hook.NETNS, per_slot=True),
     Program("on_send", 16, SK_MSG_VERDICT, Hook.SOCKET_MAP),
     Program("on_receive", 14, SK_SKB_VERDICT, Hook.SOCKET_MAP),
+    Program("on_request", 16, SK_MSG_VERDICT, Hook.SOCKET_MAP, optional=True),
+    Program("on_response", 16, SK_MSG_VERDICT, Hook.SOCKET_MAP, optional=True),
+    Program("on_arrival", 14, SK_SKB_VERDICT, Hook.SOCKET_MAP, optional=True),
 )

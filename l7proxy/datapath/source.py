@@ -11,25 +11,33 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from l7proxy.compiler import head_map
+from l7proxy.compiler.head_response import response_grammar
+from l7proxy.compiler.rules_map import SizeClass
 from l7proxy.datapath.libbpf import KernelTypes
-from l7proxy.datapath.names import MAX_WORKERS, c_constants
+from l7proxy.datapath.names import EPOCHS, MAX_WORKERS, c_constants
 from l7proxy.limits import Limits
 
 FILES = (
-    "types.h", "maps.h", "address.h", "identity.h", "guard.c", "connect.c", "peername.c",
-    "steer.c", "connection.c", "redirect.c", "receive.c",
+    "types.h", "http.h", "maps.h", "address.h", "identity.h", "guard.c", "connect.c", "peername.c",
+    "steer.c", "connection.c", "redirect.c", "receive.c", "walk.h", "meaning.h", "verdict.h",
+    "ledger.h", "judge.h", "follow.h", "arrival.c", "request.c", "response.c",
 )  # fmt: skip
 """In this order; each may use what stands in the ones before it."""
 
 SLOT_PLACEHOLDER = 0x6C37_736C_6F74_2121
 """Stands in the steering program for its namespace slot; each loaded copy has its own number."""
 
-_EPOCHS = 2
-"""A policy set and its successor are in the maps at the same time."""
+_LIMITS_OF_HTTP = (
+    "head_bytes", "head_fields", "target_bytes", "trailer_bytes", "chunk_line_bytes",
+    "refused_body",
+)  # fmt: skip
 
 _KERNEL_OFFSETS = {
     "OFF_RMEM_ALLOC": ("sock", "sk_backlog.rmem_alloc"),
     "OFF_RCVLOWAT": ("sock", "sk_rcvlowat"),
+    "OFF_WMEM_QUEUED": ("sock", "sk_wmem_queued"),
+    "OFF_SNDBUF": ("sock", "sk_sndbuf"),
     "OFF_SK_USER_DATA": ("sock", "sk_user_data"),
     "OFF_PSOCK_INGRESS_QLEN": ("sk_psock", "ingress_skb.qlen"),
     "OFF_SND_UNA": ("tcp_sock", "snd_una"),
@@ -62,21 +70,26 @@ def kernel_offsets() -> dict[str, int]:
 
 def assemble(folder: Path, limits: Limits) -> Source:
     """Joins the files of ``folder`` and works out the macros from limits and kernel."""
-    macros: dict[str, str] = {name: str(value) for name, value in c_constants().items()}
+    constants = c_constants() | head_map.c_defines()
+    macros: dict[str, str] = {name: str(value) for name, value in constants.items()}
     macros |= {name: str(value) for name, value in kernel_offsets().items()}
     macros |= {
         "SLOT_PLACEHOLDER": f'"{SLOT_PLACEHOLDER}"',
         "MAX_WORKLOADS": str(limits.workloads),
-        "MAX_IDENTITIES": str(_EPOCHS * limits.workloads * 4),
-        "MAX_PORT_CLASSES": str(_EPOCHS * 65536),
-        "MAX_ROADS": str(_EPOCHS * limits.kernel_roads),
+        "MAX_IDENTITIES": str(EPOCHS * limits.workloads * 4),
+        "MAX_PORT_CLASSES": str(EPOCHS * 65536),
+        "MAX_ROADS": str(EPOCHS * limits.kernel_roads),
         "MAX_LISTENERS": "262144",
         "MAX_NAMESPACES": str(limits.namespaces),
         "MAX_CONNECTIONS": str(limits.tracked_connections),
     }
+    macros["GRAMMAR_BYTES"] = str(head_map.VALUE_BYTES)
+    macros |= {f"{size.name}_RULES_BYTES": str(size.value_bytes) for size in SizeClass}
+    macros |= {f"LIMIT_{name.upper()}": str(getattr(limits, name)) for name in _LIMITS_OF_HTTP}
     assert int(macros["MAX_WORKERS"]) == MAX_WORKERS
     text = "\n".join(f'#line 1 "bpf/{name}"\n{(folder / name).read_text()}' for name in FILES)
     digest = hashlib.sha256(text.encode())
     digest.update(repr(sorted(macros.items())).encode())
+    digest.update(head_map.map_value(response_grammar()))  # it stays while this build is pinned
     digest.update(os.uname().release.encode())
     return Source(text, macros, digest.hexdigest()[:16])

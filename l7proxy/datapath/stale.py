@@ -4,16 +4,29 @@ A connection takes its road when it is made. One that goes straight from client 
 new policy set wants its requests decided, or the connection refused, is reset; the client's next
 one takes the right road. Connections through the proxy need nothing: each of their requests is
 decided by the current set.
+
+So is each request of a connection that the kernel judges, as long as requests are what it has. One
+that has become something else goes on where the rules that let it are still the ones in force.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from l7proxy.datapath import connections, netns
 from l7proxy.datapath.addresses import listening_addresses, packed, stays_inside
-from l7proxy.datapath.names import IDENTITY_HOST, IDENTITY_WORLD, NO_SLOT
+from l7proxy.datapath.names import (
+    FLAG_LOCAL,
+    IDENTITY_HOST,
+    IDENTITY_STRANGER,
+    IDENTITY_WORLD,
+    NO_SLOT,
+    ROAD_MASK,
+    ROAD_NUMBERS,
+)
+from l7proxy.datapath.road_entries import Key
 from l7proxy.datapath.slots import Namespace
 from l7proxy.datapath.store import Store
 from l7proxy.datapath.tables import Entries, Identity
@@ -24,12 +37,21 @@ from l7proxy.workloads.model import Address
 _ACCEPTABLE = (connections.ESTABLISHED, connections.SYN_RECEIVED, connections.CLOSE_WAIT)
 _ACCEPT_SECONDS = 1.0
 _POLL_SECONDS = 0.02
+_PHASE_PASSING = 5
+"""In bpf/http.h: nobody looks at what is sent any more."""
 
 
 class Judge:
     """Says which open connections have to go, by the entries that are in force."""
 
-    def __init__(self, store: Store, entries: Entries) -> None:
+    def __init__(
+        self, store: Store, entries: Entries, rules: Mapping[Key, int] | None = None
+    ) -> None:
+        """``rules``: where the kernel decides, the id of the rules in force (``struct http``'s
+        ``rules_id``). What is missing there is taken to have changed."""
+        has_exchanges = "exchanges" in store.layouts
+        self._exchanges = store.table("exchanges") if has_exchanges else None
+        self._rules = rules or {}
         self._flows = store.table("flows")
         self._upstreams = store.table("upstreams")
         self._listeners = store.table("listeners")
@@ -87,6 +109,8 @@ class Judge:
     def _is_stale(
         self, namespace: Namespace, each: connections.OpenSocket, is_server: bool
     ) -> bool:
+        exchange = self._exchanges.get(each.cookie) if self._exchanges and each.cookie else None
+        is_server = is_server or exchange is not None
         client, server = (each.remote, each.local) if is_server else (each.local, each.remote)
         inside = stays_inside(client.address, server.address)
         if not is_server and (inside or self._is_covered(server.address)):
@@ -106,10 +130,27 @@ class Judge:
         resident = namespace.identity or IDENTITY_HOST
         if is_server:
             target = namespace.identity or self._listener(server, namespace.cookie)
-            source = recorded or (resident if inside else self._number(client.address))
+            stranger = resident if inside else self._stranger(client.address, recorded)
+            source = stranger if recorded in (None, 0, IDENTITY_STRANGER) else recorded
         else:
             source, target = recorded or resident, self._number(server.address)
-        return source != target and self._road(source, target, server.port) is not Road.SPLICE
+        if source == target:
+            return False
+        key = source, target, self._class(server.port)
+        road = self._roads.get(key, Road.SPLICE)
+        if road is Road.KERNEL:
+            return exchange is None or not self._is_judged(exchange, key)
+        return road is not Road.SPLICE
+
+    def _is_judged(self, exchange: Mapping[str, Any], key: Key) -> bool:
+        """Whether what the kernel does with the connection is what it should do now."""
+        if exchange["dead"]:
+            return False
+        if exchange["phase"] != _PHASE_PASSING:
+            return True  # its next request is decided by the set in force
+        # It also passes where a former set had no rules for it.
+        road, rules = int(exchange["road"]), int(exchange["rules_id"])
+        return road & ROAD_MASK == ROAD_NUMBERS[Road.KERNEL] and rules == self._rules.get(key)
 
     def _listener(self, where: Endpoint, cookie: int) -> int:
         for address in listening_addresses(where.address):
@@ -128,11 +169,18 @@ class Judge:
         found = self._identity(address)
         return found.number if found else IDENTITY_WORLD
 
+    def _stranger(self, address: Address, recorded: int | None) -> int:
+        """A client that no program knows, as in bpf/identity.h: it is whom its address names, but
+        a task of this node cannot have one that belongs to a covered namespace."""
+        found = self._identity(address)
+        if found is None or (recorded == IDENTITY_STRANGER and found.flags & FLAG_LOCAL):
+            return IDENTITY_WORLD
+        return found.number
+
     def _is_covered(self, address: Address) -> bool:
         found = self._identity(address)
         return found is not None and found.slot != NO_SLOT
 
-    def _road(self, client: int, server: int, port: int) -> Road:
+    def _class(self, port: int) -> int:
         bits = ((first, 1 << (16 - length), number) for first, length, number in self._classes)
-        port_class = next((n for first, size, n in bits if first <= port < first + size), 0)
-        return self._roads.get((client, server, port_class), Road.SPLICE)
+        return next((n for first, size, n in bits if first <= port < first + size), 0)

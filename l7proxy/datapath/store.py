@@ -28,11 +28,18 @@ IDENTITY_KEY = "identity.key"
 
 
 class Store:
-    """The maps and programs of one build, pinned in ``folder``."""
+    """The maps and programs of one build, pinned in ``folder``.
 
-    def __init__(self, folder: Path, layouts: Mapping[str, Any]) -> None:
+    ``layouts``: of the maps. ``kernel_road_lacks``: why the programs of the kernel road could not
+    be loaded, where they could not.
+    """
+
+    def __init__(
+        self, folder: Path, layouts: Mapping[str, Any], kernel_road_lacks: str = ""
+    ) -> None:
         self.folder = folder
         self.layouts = layouts
+        self.kernel_road_lacks = kernel_road_lacks
         self._tables: dict[str, Table] = {}
 
     def table(self, name: str) -> Table:
@@ -52,6 +59,10 @@ class Store:
     def links(self) -> list[str]:
         """The names of the links that are pinned."""
         return sorted(p.name.removeprefix("link_") for p in self.folder.glob("link_*"))
+
+    def has_kernel_road(self) -> bool:
+        """Whether the kernel took the programs that judge requests."""
+        return self.link("on_arrival").exists()
 
     def programs(self) -> list[str]:
         """The functions that are loaded, each once however many copies there are."""
@@ -76,15 +87,20 @@ def open_store(bpffs: Path, state: Path, limits: Limits) -> tuple[Store, bool]:
     described = state / LAYOUTS.format(build=built.build)
     if _is_complete(folder):
         try:
-            return Store(folder, json.loads(described.read_text())), True
-        except (OSError, ValueError):
+            return _store(folder, json.loads(described.read_text())), True
+        except (OSError, ValueError, KeyError):
             pass  # without the layouts the maps cannot be read: load anew
     remove_build(folder)
-    layouts = _load(folder, built, limits)
+    loaded = _load(folder, built, limits)
     partial = described.with_suffix(".new")
-    partial.write_text(json.dumps(layouts))
+    partial.write_text(json.dumps(loaded))
     partial.rename(described)
-    return Store(folder, layouts), False
+    return _store(folder, loaded), False
+
+
+def _store(folder: Path, loaded: Mapping[str, Any]) -> Store:
+    """Of what the loader said."""
+    return Store(folder, loaded["maps"], loaded["kernel_road_lacks"])
 
 
 def _is_complete(folder: Path) -> bool:
@@ -116,8 +132,8 @@ def _load(folder: Path, built: source.Source, limits: Limits) -> dict[str, Any]:
         remove_build(folder)
         words = done.stderr.strip().splitlines()
         raise DatapathError(f"cannot load the eBPF programs: {words[-1] if words else 'killed'}")
-    layouts: dict[str, Any] = json.loads(done.stdout)
-    return layouts
+    loaded: dict[str, Any] = json.loads(done.stdout)
+    return loaded
 
 
 def remove_others(bpffs: Path, state: Path, build: str) -> None:

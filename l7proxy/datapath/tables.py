@@ -6,11 +6,13 @@ policy tells apart, and a road for each (client, server, class) that does not sp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import pairwise
 
+from l7proxy.compiler.fit import KernelFit
+from l7proxy.compiler.tables import Tables
 from l7proxy.datapath.addresses import identity_number
 from l7proxy.datapath.names import (
     FLAG_LOCAL,
@@ -19,20 +21,17 @@ from l7proxy.datapath.names import (
     IDENTITY_WORLD,
     NO_SLOT,
 )
-from l7proxy.policy import roads
-from l7proxy.policy.decide import admit, cidrs, port_boundaries, selects
-from l7proxy.policy.model import Direction, Network, PolicySet
+from l7proxy.datapath.road_entries import Key, Numbers, Roads, Room
+from l7proxy.limits import Limits
+from l7proxy.policy.decide import cidrs, port_boundaries
+from l7proxy.policy.model import Network, PolicySet
 from l7proxy.policy.verdict import Road
 from l7proxy.workloads.model import HOST, Address, Peer, Workload, World
-
-Numbers = Callable[[Peer | Network], int]
 
 _PORTS = 65536
 # Always told apart: in the kernel IPv4 is a part of IPv6, and a short IPv6 prefix would have it.
 _FAMILIES: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _MAPPED = IPv6Network("::ffff:0:0/96")
-# For addresses without any entry, which there are none of: the stricter of both families.
-_STRICTEST = (Road.REFUSED, Road.PROXY, Road.KERNEL, Road.SPLICE)
 _WORLD = (World(ip_address("0.0.0.0")), World(ip_address("::")))  # noqa: S104 - not a bind
 
 
@@ -66,10 +65,14 @@ class Entries:
     identities: tuple[Identity, ...]
     port_classes: tuple[tuple[int, int, int], ...]
     """(first port, length of the prefix in bits, class)"""
-    roads: Mapping[tuple[int, int, int], Road]
-    """(client, server, port class); absent: splice, if both are known"""
+    roads: Mapping[Key, Road]
+    """Absent: splice, if both are known"""
     known: tuple[int, ...]
     """The identities that policy has been asked about; connections of any other are refused"""
+    tables: Mapping[Key, Tables] = field(default_factory=dict)
+    """What decides on each kernel road; equal digests mean equal content, not equal names"""
+    crowded_out: int = 0
+    """Sets of rules that are for the kernel, and take the proxy because there is no room"""
 
 
 def compile_entries(
@@ -80,23 +83,39 @@ def compile_entries(
     *,
     host_slot: int = NO_SLOT,
     number: Numbers = identity_number,
-    force_proxy: bool = False,
+    fit: KernelFit | None = None,
+    table_bytes: int = Limits().kernel_table_bytes,
 ) -> Entries:
     """Everything that the kernel needs to know. Raises TableError.
 
     ``host_slot`` is the slot of the node's own namespace, if workloads share it; ``number``
-    gives every peer its identity.
+    gives every peer its identity. ``fit`` compiles rules for the kernel road, of which
+    ``table_bytes`` may be in the kernel; None where there is no kernel road.
     """
     local = {each.workload.id: each for each in located}
     networks = sorted({*_FAMILIES, *filter(_has_own_prefix, cidrs(policies))}, key=str)
     edges = [0, *port_boundaries(policies), _PORTS]
     ranges = [(low, high - 1) for low, high in pairwise(edges) if low < high]
     peers = _peers(workloads, networks, number)
+    decider = Roads(policies, workloads, local, fit)
+    room = Room(table_bytes)
+    found: dict[Key, Road] = {}
+    tables: dict[Key, Tables] = {}
+    for key, decided in decider.all(peers, ranges, number):
+        road = decided.road
+        if decided.tables is not None:
+            if room.has(decided.tables):
+                tables[key] = decided.tables
+            else:
+                road = Road.PROXY
+        found[key] = road
     return Entries(
         tuple(_identities(workloads, local, host_addresses, host_slot, networks, number)),
         tuple(_port_classes(ranges)),
-        _roads(policies, workloads, local, peers, ranges, number, force_proxy),
+        found,
         tuple(sorted(peers)),
+        tables,
+        room.crowded_out,
     )
 
 
@@ -189,58 +208,3 @@ def port_prefixes(first: int, last: int) -> Iterator[tuple[int, int]]:
             size //= 2
         yield first, 16 - size.bit_length() + 1
         first += size
-
-
-def _roads(
-    policies: PolicySet,
-    workloads: Sequence[Workload],
-    local: Mapping[str, Located],
-    peers: Mapping[int, list[Peer]],
-    ranges: Sequence[tuple[int, int]],
-    number: Numbers,
-    force_proxy: bool,
-) -> dict[tuple[int, int, int], Road]:
-    decided: dict[Hashable, Road] = {}
-    found: dict[tuple[int, int, int], Road] = {}
-    for client_number, server_number in sorted(_pairs(policies, workloads, local, peers, number)):
-        for port_class, (first, _) in enumerate(ranges):
-            possible = set()
-            for client in peers[client_number]:
-                for server in peers[server_number]:
-                    server_is_local = isinstance(server, Workload) and server.id in local
-                    key = (_likeness(client), _likeness(server), server_is_local, first)
-                    if key not in decided:
-                        admission = admit(policies, workloads, client, server, first)
-                        decided[key] = roads.choose(
-                            admission, server_is_local=server_is_local, forced_proxy=force_proxy
-                        ).road
-                    possible.add(decided[key])
-            road = next(each for each in _STRICTEST if each in possible)
-            if road is not Road.SPLICE:
-                found[client_number, server_number, port_class] = road
-    return found
-
-
-def _likeness(peer: Peer) -> Hashable:
-    """Peers with the same value get the same answers: policies select by labels."""
-    if isinstance(peer, Workload):
-        return peer.namespace, tuple(sorted(peer.labels.items()))
-    return peer
-
-
-def _pairs(
-    policies: PolicySet,
-    workloads: Sequence[Workload],
-    local: Mapping[str, Located],
-    peers: Mapping[int, list[Peer]],
-    number: Numbers,
-) -> set[tuple[int, int]]:
-    """The (client, server) numbers of which policy may say something, never the same twice."""
-    pairs: set[tuple[int, int]] = set()
-    for workload in workloads:
-        own = number(workload)
-        if selects(policies, workload, Direction.EGRESS):
-            pairs |= {(own, server) for server in peers}
-        if workload.id in local and selects(policies, workload, Direction.INGRESS):
-            pairs |= {(client, own) for client in peers}
-    return {(client, server) for client, server in pairs if client != server}

@@ -67,22 +67,27 @@ class _Subject:
 
     name: str
     is_local: bool
+    short_circuit: bool
     sides: tuple[Side, ...]
 
 
 def check(
-    policies: PolicySet, workloads: Sequence[Workload] | None = None, *, kernel_road: bool = False
+    policies: PolicySet,
+    workloads: Sequence[Workload] | None = None,
+    *,
+    unfit: roads.Unfit | None = None,
 ) -> Report:
     """Destinations and warnings of a policy set.
 
     Without ``workloads`` (None) the rows are for the selectors of the policies, and nothing is
-    said about selectors that select nobody.
+    said about selectors that select nobody. ``unfit``: see ``roads.choose``; None where there is
+    no kernel road.
     """
     rows = [
         row
         for direction in (Direction.INGRESS, Direction.EGRESS)
         for subject in _subjects(policies, workloads, direction)
-        for row in _rows(subject, direction, kernel_road)
+        for row in _rows(subject, direction, unfit)
     ]
     return Report(policies.rule_count, tuple(rows), tuple(findings.of(policies, workloads)))
 
@@ -101,16 +106,18 @@ def _subjects(
         for subject, side in specs:
             by_selector.setdefault(subject, []).append(side)
         for subject, sides in by_selector.items():
-            yield _Subject(str(subject), True, tuple(sides))
+            yield _Subject(str(subject), True, True, tuple(sides))
         return
     for workload in sorted(workloads, key=lambda each: each.id):
         sides = [side for subject, side in specs if selectors.matches(subject, workload)]
         if sides:
             is_local = workload.netns is not None or workload.cgroup is not None
-            yield _Subject(workload.id, is_local, tuple(sides))
+            yield _Subject(workload.id, is_local, workload.short_circuit, tuple(sides))
 
 
-def _rows(subject: _Subject, direction: Direction, kernel_road: bool) -> Iterator[Destination]:
+def _rows(
+    subject: _Subject, direction: Direction, unfit: roads.Unfit | None
+) -> Iterator[Destination]:
     segments = _segments(subject.sides)
     for ports in segments:
         allowing = [
@@ -127,8 +134,14 @@ def _rows(subject: _Subject, direction: Direction, kernel_road: bool) -> Iterato
         if not allowing and not denied:
             continue
         admitted = _admission(subject.sides, direction, allowing, denied)
-        is_local = subject.is_local if direction is Direction.INGRESS else _only_workloads(allowing)
-        choice = roads.choose(admitted, server_is_local=is_local, kernel_road=kernel_road)
+        is_server = direction is Direction.INGRESS
+        choice = roads.choose(
+            admitted,
+            server_is_local=subject.is_local if is_server else _only_workloads(allowing),
+            short_circuit=subject.short_circuit or not is_server,
+            kernel_road=unfit is not None,
+            unfit=unfit or roads.all_fit,
+        )
         count = sum(len(element.http or (1,)) if element else 1 for _, element in allowing)
         name = subject.name
         if direction is Direction.EGRESS:

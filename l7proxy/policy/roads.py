@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from l7proxy.policy.model import RuleAction
 from l7proxy.policy.verdict import Admission, Road
+
+Unfit = Callable[[Admission], str | None]
+"""Says why the kernel's tables cannot hold the rules of an admission; None where they can."""
+
+
+def all_fit(admission: Admission) -> str | None:
+    """Tables without bounds."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,33 +29,47 @@ def choose(
     admission: Admission,
     *,
     server_is_local: bool,
+    short_circuit: bool = True,
     forced_proxy: bool = False,
     kernel_road: bool = False,
+    unfit: Unfit = all_fit,
 ) -> RoadChoice:
     """The road of an admitted connection, or REFUSED.
 
-    ``server_is_local``: the server is a workload of this node. ``forced_proxy``: the
-    configuration wants the proxy for whatever has HTTP rules. ``kernel_road``: this datapath has
-    the kernel road; without it, what the kernel could decide goes to the proxy too.
+    ``server_is_local``: the server is a workload of this node. ``short_circuit``: the programs
+    may have to do with the server's sockets. ``forced_proxy``: the configuration wants the proxy
+    for whatever has HTTP rules. ``kernel_road``: this datapath has the kernel road; without it,
+    what the kernel could decide goes to the proxy too. ``unfit`` is asked last, as compiling is
+    dear.
     """
     if not admission.allowed:
         return RoadChoice(Road.REFUSED, admission.reason.meaning)
     if not admission.layers:
         return RoadChoice(Road.SPLICE, admission.reason.meaning)
-    need = needs_user_space(admission, server_is_local=server_is_local, forced_proxy=forced_proxy)
+    need = needs_user_space(
+        admission,
+        server_is_local=server_is_local,
+        short_circuit=short_circuit,
+        forced_proxy=forced_proxy,
+    )
+    if need is None and not kernel_road:
+        need = "the kernel could decide these rules, but this datapath has no kernel road"
+    if need is None:
+        need = unfit(admission)
     if need is not None:
         return RoadChoice(Road.PROXY, need)
-    if kernel_road:
-        return RoadChoice(Road.KERNEL, "the kernel decides every HTTP rule that applies")
-    return RoadChoice(
-        Road.PROXY, "the kernel could decide these rules, but this datapath has no kernel road"
-    )
+    return RoadChoice(Road.KERNEL, "the kernel decides every HTTP rule that applies")
 
 
 def needs_user_space(
-    admission: Admission, *, server_is_local: bool, forced_proxy: bool = False
+    admission: Admission,
+    *,
+    server_is_local: bool,
+    short_circuit: bool = True,
+    forced_proxy: bool = False,
 ) -> str | None:
-    """Why the kernel cannot decide this connection's requests in full; None where it can."""
+    """Why the kernel cannot decide this connection's requests in full; None where it can, as far
+    as its tables hold the rules."""
     if forced_proxy:
         return "the configuration asks for the proxy"
     for layer in admission.layers:
@@ -60,4 +83,6 @@ def needs_user_space(
             return f"the {layer.direction} rules ask for datapath: proxy"
     if not server_is_local:
         return "the server is not a workload of this node"
+    if not short_circuit:
+        return "the server has l7proxy.io/short-circuit off: its sockets are left alone"
     return None

@@ -29,11 +29,14 @@ from tests.agent.nodes import FRONTEND, Backend, Node, eventually, get
 
 
 class FakeDatapath:
-    """Remembers what it was told; ``fault`` makes it refuse the next set."""
+    """Remembers what it was told; ``fault`` makes it refuse the next set, ``hitch`` makes tending
+    fail."""
 
     def __init__(self, backend: Backend) -> None:
         self.applied: list[int] = []
         self.fault: str | None = None
+        self.hitch: str | None = None
+        self.tended = 0
         self.offered: list[Listener] = []
         self.closed = False
         self._backend = backend
@@ -50,6 +53,11 @@ class FakeDatapath:
         if self.fault is not None:
             raise DatapathError(self.fault)
         self.applied.append(revision)
+
+    def tend(self) -> None:
+        self.tended += 1
+        if self.hitch is not None:
+            raise DatapathError(self.hitch)
 
     def listeners(self) -> Sequence[Listener]:
         return tuple(self.offered)
@@ -203,6 +211,26 @@ def test_places_that_come_and_go_are_programmed_anew(
             assert set(datapath.applied) == {1}
 
     asyncio.run(scenario())
+
+
+def test_tending_goes_on_and_what_hinders_it_is_said_once(
+    prepared: Node, backend: Backend, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        datapath = FakeDatapath(backend)
+        datapath.hitch = "cannot reset connections"
+        async with started(prepared, datapath) as agent:
+            await until(lambda: datapath.tended >= 3)
+            agent.changed()
+            await until(lambda: datapath.tended >= 4)
+            datapath.hitch = "cannot list sockets"
+            before = datapath.tended
+            await until(lambda: datapath.tended >= before + 2)
+
+    asyncio.run(scenario())
+    said = capfd.readouterr().err
+    assert said.count("error: datapath: cannot reset connections") == 1
+    assert said.count("error: datapath: cannot list sockets") == 1
 
 
 def test_places_are_known_by_inode(tmp_path: Path) -> None:

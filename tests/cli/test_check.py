@@ -100,4 +100,71 @@ def test_the_sizes_of_the_kernels_tables_are_told_for_workloads_of_this_node(
     told = l7proxy("check", "--workloads", "node.yaml").out.splitlines()[-2]
     # The pod, and the world by each address family.
     assert told.startswith("kernel tables: 3 identities, ")
-    assert told.endswith(" roads")
+    # A rule of it forwards, so that the kernel has nothing to decide.
+    assert told.endswith(" roads, 0 rule sets, 0 bytes of rules")
+
+
+NODE = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: users
+  labels: {app: users}
+  annotations: {l7proxy.io/netns: users}
+status: {podIP: 10.0.0.9}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: frontend, labels: {app: frontend}}
+status: {podIP: 10.0.0.8}
+"""
+KERNEL = """
+apiVersion: l7proxy.io/v1alpha1
+kind: L7Policy
+metadata: {name: users-api}
+spec:
+  endpointSelector: {matchLabels: {app: users}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: frontend}}]
+    toPorts:
+    - ports: [{port: "80", protocol: TCP}]
+      rules: {http: [{method: GET, path: PATH}]}
+"""
+
+
+def roads(l7proxy: L7proxy, folder: Path, path: str, *more: str) -> tuple[str, str, str]:
+    """The road of the one destination, why, and what is said of the kernel's tables."""
+    (folder / "policies" / "users.yaml").write_text(KERNEL.replace("PATH", path))
+    (folder / "workloads.yaml").write_text(NODE)
+    (row,) = l7proxy("check", "-o", "json", *more).json["destinations"]
+    lines = l7proxy("check", *more).out.splitlines()
+    return row["road"], row["reason"], next((each for each in lines if "tables: " in each), "")
+
+
+def test_rules_that_the_kernel_decides(l7proxy: L7proxy, folder: Path) -> None:
+    road, _, sizes = roads(l7proxy, folder, "/users(/.*)?")
+    assert road == "kernel"
+    assert sizes.endswith(", 1 rule sets, 20784 bytes of rules")
+
+
+def test_rules_that_the_kernels_tables_do_not_hold(l7proxy: L7proxy, folder: Path) -> None:
+    road, why, sizes = roads(l7proxy, folder, "'/.*a[a-z]{20}'")
+    assert (road, sizes.endswith(", 0 rule sets, 0 bytes of rules")) == ("proxy", True)
+    assert why.startswith("the rules need ")
+    assert "states or more: more than one of the kernel's tables holds" in why
+    road, why, _ = roads(l7proxy, folder, r"'/\C'")
+    assert (road, "single bytes" in why) == ("proxy", True)
+
+
+def test_userspace_mode_has_no_kernel_road(l7proxy: L7proxy, folder: Path) -> None:
+    (folder / "l7proxy.yaml").write_text("datapath: userspace\n")
+    road, _, sizes = roads(l7proxy, folder, "/", "-c", "l7proxy.yaml")
+    assert (road, sizes) == ("proxy", "")
+
+
+def test_a_server_that_is_left_alone_takes_the_proxy(l7proxy: L7proxy, folder: Path) -> None:
+    (folder / "w.yaml").write_text(
+        NODE.replace("netns: users", "netns: users, l7proxy.io/short-circuit: 'off'")
+    )
+    road, why, _ = roads(l7proxy, folder, "/", "--workloads", "w.yaml")
+    assert (road, "short-circuit off" in why) == ("proxy", True)

@@ -91,6 +91,71 @@ def test_the_answer_and_the_exit_code(
     assert answer["road"] == road
 
 
+KERNEL = """
+apiVersion: l7proxy.io/v1alpha1
+kind: L7Policy
+metadata: {name: users-api}
+spec:
+  endpointSelector: {matchLabels: {app: users}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: frontend}}]
+    toPorts:
+    - ports: [{port: "80", protocol: TCP}]
+      rules:
+        http:
+        - {method: GET, path: "/users(/.*)?", name: read}
+        - {method: GET, path: /keyed, headerMatches: [{name: x-key, value: v}], name: keyed}
+        - {action: block, path: /users/root, name: no-root}
+"""
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "reason", "rule", "said"),
+    [
+        (["GET", "/users"], 0, "rule-allowed", "read", "the kernel decides"),
+        (["GET", "/users/7?a=1"], 0, "rule-allowed", "read", "the kernel decides"),
+        (["GET", "/keyed", "-H", "X-Key: v"], 0, "rule-allowed", "keyed", "the kernel decides"),
+        (["GET", "/users/root"], 22, "rule-blocked", "no-root", "the kernel decides"),
+        (["GET", "/keyed"], 22, "no-rule-matched", None, "header x-key is absent"),
+        (["GET", "/users/./7"], 22, "path-not-normal", None, "the path is not normal"),
+        (["GET", "/users%2F7"], 22, "path-not-normal", None, "the kernel does not normalise"),
+        (["GET", "http://server/users"], 22, "absolute-form", None, "in absolute form"),
+        (
+            ["GET", "/users", "-H", "X-Key: v", "-H", "X-Key: v"],
+            22,
+            "undecidable-header",
+            None,
+            "is repeated",
+        ),
+        (["GET", "/users", "-H", "Connection: x-key"], 22, "undecidable-header", None, "names a"),
+        (["GET", "/users", "-H", "Host: [::1.2.3.4]"], 22, "bad-host", None, "inside"),
+        (["GET", "/users#a"], 22, "bad-target", None, "note"),
+        (["GET", "/a b"], 22, "bad-request-line", None, "note"),
+    ],
+)
+def test_where_the_kernel_decides_its_own_tables_are_asked(
+    ask: L7proxy,
+    tmp_path: Path,
+    request_: list[str],
+    code: int,
+    reason: str,
+    rule: str | None,
+    said: str,
+) -> None:
+    (tmp_path / "policies" / "users.yaml").write_text(KERNEL)
+    done = ask(FRONTEND, USERS, *request_, "-o", "json")
+    assert (done.code, done.json["reason"], done.json["rule"]) == (code, reason, rule)
+    assert done.json["road"] == "kernel"
+    assert said in ask(FRONTEND, USERS, *request_).out
+
+
+def test_userspace_mode_has_no_kernel_road(ask: L7proxy, tmp_path: Path) -> None:
+    (tmp_path / "policies" / "users.yaml").write_text(KERNEL)
+    (tmp_path / "l7proxy.yaml").write_text("datapath: userspace\n")
+    done = ask(FRONTEND, USERS, "GET", "/users/./7", "-o", "json")
+    assert (done.json["road"], done.json["reason"]) == ("proxy", "rule-allowed")
+
+
 def test_a_forwarded_request_names_its_backend(ask: L7proxy) -> None:
     done = ask(FRONTEND, USERS, "POST", "/login", "-o", "json")
     assert done.json["backend"] == "10.0.0.4:8080"

@@ -29,7 +29,7 @@ spec:
     toPorts:
     - ports: [{port: "7000", protocol: TCP}]
     - ports: [{port: "7001", protocol: TCP}]
-      rules: {http: [{method: GET}]}
+      rules: {datapath: proxy, http: [{method: GET}]}
 ---
 apiVersion: l7proxy.io/v1alpha1
 kind: L7Policy

@@ -252,7 +252,7 @@ def test_namespace_that_was_made_anew_is_covered_anew(covered: Covered, restart:
     assert attached.to_namespace(namespaces.path(str(server.netns))) == 1
     assert_enforced(covered)
     build = covered.node.bpffs / "l7proxy" / covered.ask("status")["build"]
-    layouts = json.loads(next(Path(covered.node.state).glob("layouts-*")).read_text())
+    layouts = json.loads(next(Path(covered.node.state).glob("layouts-*")).read_text())["maps"]
     assert len(Store(build, layouts).table("netns")) == len(covered.node.workloads)
 
 

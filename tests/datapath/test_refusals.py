@@ -32,7 +32,7 @@ spec:
     toPorts:
     - ports: [{port: "8000", endPort: 8009, protocol: TCP}]
     - ports: [{port: "8080", protocol: TCP}]
-      rules: {http: [{method: GET}]}
+      rules: {datapath: proxy, http: [{method: GET}]}
   - fromEntities: [all]
     toPorts: [{ports: [{port: "8100", protocol: TCP}]}]
   ingressDeny:
@@ -152,7 +152,7 @@ def test_refusal_stays_when_the_policy_goes_and_comes(covered: Covered, server: 
 def state(covered: Covered) -> Any:
     """The pinned table that says which policy set is in force."""
     build = covered.ask("status")["build"]
-    layouts = json.loads((covered.node.state / f"layouts-{build}.json").read_text())
+    layouts = json.loads((covered.node.state / f"layouts-{build}.json").read_text())["maps"]
     return Store(covered.node.bpffs / "l7proxy" / build, layouts).table("state")
 
 

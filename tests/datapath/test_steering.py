@@ -31,7 +31,7 @@ spec:
   - fromEntities: [all]
     toPorts:
     - ports: [{port: "8080", protocol: TCP}]
-      rules: {http: [{method: GET}]}
+      rules: {datapath: proxy, http: [{method: GET}]}
     - ports: [{port: "9090", protocol: TCP}]
 ---
 apiVersion: l7proxy.io/v1alpha1
@@ -43,7 +43,7 @@ spec:
   - toEntities: [world]
     toPorts:
     - ports: [{port: "8080", protocol: TCP}]
-      rules: {http: [{method: GET}]}
+      rules: {datapath: proxy, http: [{method: GET}]}
     - ports: [{port: "9090", protocol: TCP}]
 """
 SO_MARK = 36

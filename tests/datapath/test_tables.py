@@ -15,16 +15,22 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from l7proxy.compiler.execute import decide_tables
+from l7proxy.compiler.fit import KernelFit
 from l7proxy.datapath import addresses
 from l7proxy.datapath.addresses import identity_number, packed, plain, prefix_length, unpacked
 from l7proxy.datapath.names import IDENTITY_HOST, IDENTITY_WORLD
 from l7proxy.datapath.tables import Entries, Located, TableError, compile_entries, port_prefixes
-from l7proxy.policy.decide import admit, selects
+from l7proxy.limits import Limits
+from l7proxy.policy.decide import admit, decide, selects
 from l7proxy.policy.documents import load_text
 from l7proxy.policy.model import Direction, PolicySet
 from l7proxy.policy.roads import choose
 from l7proxy.policy.verdict import Road
 from l7proxy.workloads.model import HOST, Address, Peer, Workload, World
+from tests.policy.support import request
+
+FIT = KernelFit(Limits())
 
 
 def workload(name: str, *texts: str, **more: Any) -> Workload:
@@ -63,15 +69,19 @@ def number_at(entries: Entries, address: Address) -> int:
     return found
 
 
-def road_at(entries: Entries, client: int, server: int, port: int) -> Road:
-    """As ``road_of`` in bpf/identity.h."""
-    if client == server:
-        return Road.SPLICE
+def class_at(entries: Entries, port: int) -> int:
     found, longest = 0, -1
     for first, length, number in entries.port_classes:
         if port >> (16 - length) == first >> (16 - length) and length > longest:
             found, longest = number, length
-    return entries.roads.get((client, server, found), Road.SPLICE)
+    return found
+
+
+def road_at(entries: Entries, client: int, server: int, port: int) -> Road:
+    """As ``road_of`` in bpf/identity.h."""
+    if client == server:
+        return Road.SPLICE
+    return entries.roads.get((client, server, class_at(entries, port)), Road.SPLICE)
 
 
 def number_of(entries: Entries, peer: Peer) -> int:
@@ -86,12 +96,18 @@ def meant(policies: PolicySet, client: Peer, server: Peer, port: int) -> Road:
     ) or (isinstance(client, Workload) and selects(policies, client, Direction.EGRESS))
     if not concerned:
         return Road.SPLICE
-    return choose(admit(policies, WORKLOADS, client, server, port), server_is_local=local).road
+    return choose(
+        admit(policies, WORKLOADS, client, server, port),
+        server_is_local=local,
+        short_circuit=not isinstance(server, Workload) or server.short_circuit,
+        kernel_road=True,
+        unfit=FIT.unfit,
+    ).road
 
 
 def compiled(documents: list[dict[str, Any]]) -> tuple[PolicySet, Entries]:
     policies = load_text(yaml.safe_dump_all(documents))
-    return policies, compile_entries(policies, WORKLOADS, LOCATED, HOST_ADDRESSES)
+    return policies, compile_entries(policies, WORKLOADS, LOCATED, HOST_ADDRESSES, fit=FIT)
 
 
 def assert_same_meaning(documents: list[dict[str, Any]], ports: tuple[int, ...] = PORTS) -> None:
@@ -106,6 +122,13 @@ def assert_same_meaning(documents: list[dict[str, Any]], ports: tuple[int, ...] 
                 found = road_at(entries, *numbers, port)
                 wanted = meant(policies, client, server, port)
                 assert found == wanted, f"{client} to {server}, port {port}"
+                tables = entries.tables.get((*numbers, class_at(entries, port)))
+                assert (tables is not None) == (found is Road.KERNEL)
+                if tables is not None:
+                    admission = admit(policies, WORKLOADS, client, server, port)
+                    for asked in (request("GET /"), request("POST /")):
+                        verdict = decide(admission, asked, WORKLOADS)
+                        assert decide_tables(tables, asked) == verdict
 
 
 def policy(name: str = "one", **spec: Any) -> dict[str, Any]:
@@ -187,6 +210,77 @@ def test_networks_inside_each_other(field: str, names: tuple[str, ...]) -> None:
     rules: list[dict[str, Any]] = [{f"{way}CIDR": [name]} for name in plain_ones]
     rules.append({f"{way}CIDR": [last], "toPorts": http})
     assert_same_meaning([policy(**{field: rules})], (80, 81))
+
+
+def http(*rules: dict[str, Any], **peers: Any) -> dict[str, Any]:
+    ports = [{"port": "80", "protocol": "TCP"}]
+    return {**peers, "toPorts": [{"ports": ports, "rules": {"http": list(rules)}}]}
+
+
+GET, POST = {"method": "GET"}, {"method": "POST"}
+
+
+def entries_of(*documents: dict[str, Any], **more: Any) -> Entries:
+    policies = load_text(yaml.safe_dump_all(documents))
+    workloads = more.pop("workloads", WORKLOADS)
+    located = [Located(each, slot, False) for slot, each in enumerate(workloads)]
+    return compile_entries(policies, workloads, located, (), **{"fit": FIT, **more})
+
+
+def roads_to(entries: Entries, server: Workload) -> set[Road]:
+    """On port 80, from all that have one."""
+    port = class_at(entries, 80)
+    number = identity_number(server)
+    return {road for (_, to, ports), road in entries.roads.items() if (to, ports) == (number, port)}
+
+
+def test_without_a_kernel_road_the_proxy_decides() -> None:
+    document = policy(ingress=[http(GET)])
+    entries = entries_of(document, fit=None)
+    assert roads_to(entries, NEAR) == {Road.PROXY}
+    assert not entries.tables
+    assert roads_to(entries_of(document), NEAR) == {Road.KERNEL}
+
+
+def test_a_server_that_is_left_alone_is_not_for_the_kernel() -> None:
+    left = workload("a", "10.0.0.9", short_circuit=False)
+    other = Workload("default", "a2", {"app": "a"}, (ip_address("10.0.0.10"),))
+    entries = entries_of(policy(ingress=[http(GET)]), workloads=(left, other, ALSO))
+    assert roads_to(entries, left) == {Road.PROXY}
+    assert roads_to(entries, other) == {Road.KERNEL}
+
+
+def test_one_number_for_two_peers_with_different_rules_takes_the_proxy() -> None:
+    """An address that is in no network may be of either family."""
+    both = policy(
+        ingress=[http(GET, fromCIDR=["0.0.0.0/0"]), http(POST, fromCIDR=["::/0"])],
+    )
+    world = (IDENTITY_WORLD, identity_number(NEAR))
+    entries = entries_of(both)
+    assert entries.roads[(*world, class_at(entries, 80))] is Road.PROXY
+    alike = entries_of(policy(ingress=[http(GET, fromEntities=["world"])]))
+    assert alike.roads[(*world, class_at(alike, 80))] is Road.KERNEL
+    assert (*world, class_at(alike, 80)) in alike.tables
+    first = entries_of(policy(ingress=[http(GET, fromCIDR=["0.0.0.0/0"])]))
+    assert first.roads[(*world, class_at(first, 80))] is Road.REFUSED
+
+
+def test_rules_beyond_what_the_kernel_may_hold_take_the_proxy() -> None:
+    documents = []
+    for name in "abc":
+        document = policy(f"p{name}", ingress=[http({"path": f"/{name}"})])
+        document["spec"]["endpointSelector"] = {"matchLabels": {"app": name}}
+        documents.append(document)
+    everything = entries_of(*documents)
+    assert len({each.digest for each in everything.tables.values()}) == 3
+    assert everything.crowded_out == 0
+    # One grammar of 133 kB, and two small sets of rules of 21 kB.
+    some = entries_of(*documents, table_bytes=180_000)
+    assert len({each.digest for each in some.tables.values()}) == 2
+    assert some.crowded_out == 1
+    ways = [roads_to(some, server) for server in (NEAR, ALSO, SHARING)]
+    assert sorted(map(str, ways)) == sorted(map(str, [{Road.KERNEL}, {Road.KERNEL}, {Road.PROXY}]))
+    assert set(some.roads) == set(everything.roads)
 
 
 @given(st.integers(0, 65535), st.integers(0, 65535))

@@ -1,6 +1,6 @@
 """Programs as they are: nginx, Python and Node as servers; curl, Python and Node as clients.
 
-Each pair meets on both roads: through the proxy, and short-circuited.
+Each pair meets on every road: through the proxy, short-circuited, and judged by the kernel.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 BLOB = hashlib.shake_256(b"l7proxy").digest(3_000_000)
-PORT = {"proxy": 8080, "splice": 8081}
+PORT = {"proxy": 8080, "splice": 8081, "kernel": 8082}
 
 POLICY = """\
 apiVersion: l7proxy.io/v1alpha1
@@ -31,8 +31,9 @@ metadata: {name: programs}
 spec:
   endpointSelector: {matchLabels: {role: server}}
   ingress:
-  - toPorts: [{ports: [{port: "8080"}], rules: {http: [{path: "/.*"}]}}]
+  - toPorts: [{ports: [{port: "8080"}], rules: {datapath: proxy, http: [{path: "/.*"}]}}]
   - toPorts: [{ports: [{port: "8081"}]}]
+  - toPorts: [{ports: [{port: "8082"}], rules: {http: [{path: "/.*"}]}}]
 """
 
 PYTHON_SERVER = """

@@ -25,9 +25,13 @@ spec:
   endpointSelector: {matchExpressions: [{key: tier, operator: In, values: [api]}]}
   ingress:
   - fromEndpoints: [{matchLabels: {app: reader}}]
-    toPorts: [{ports: [{port: "8080"}], rules: {http: [{method: GET, path: "/read(/.*)?"}]}}]
+    toPorts:
+    - ports: [{port: "8080"}]
+      rules: {datapath: proxy, http: [{method: GET, path: "/read(/.*)?"}]}
   - fromEntities: [world]
-    toPorts: [{ports: [{port: "8080"}], rules: {http: [{method: GET, path: /public}]}}]
+    toPorts:
+    - ports: [{port: "8080"}]
+      rules: {datapath: proxy, http: [{method: GET, path: /public}]}
 ---
 apiVersion: l7proxy.io/v1alpha1
 kind: L7Policy

@@ -12,7 +12,7 @@ PLAIN = policy(http("{method: GET, headers: [X]}", "{action: block, path: /x}"))
 L4 = policy("ingress: [{fromEndpoints: [{}]}]")
 
 
-def road(text: str, client=FRONTEND, **where: bool):
+def road(text: str, client=FRONTEND, **where):
     answer = admission(policies(text), client, USERS)
     return choose(answer, **{"server_is_local": True, **where})
 
@@ -52,6 +52,31 @@ def test_a_server_elsewhere_takes_the_proxy():
         Road.PROXY,
         "the server is not a workload of this node",
     )
+
+
+def test_a_server_whose_sockets_are_left_alone_takes_the_proxy():
+    choice = road(PLAIN, kernel_road=True, short_circuit=False)
+    assert choice.road is Road.PROXY
+    assert "short-circuit off" in choice.reason
+    assert road(L4, short_circuit=False).road is Road.SPLICE
+
+
+def test_rules_that_the_kernel_has_no_room_for_take_the_proxy():
+    asked = []
+
+    def unfit(admitted):
+        asked.append(admitted)
+        return "too many"
+
+    choice = road(PLAIN, kernel_road=True, unfit=unfit)
+    assert (choice.road, choice.reason) == (Road.PROXY, "too many")
+    assert len(asked) == 1
+    assert road(PLAIN, kernel_road=True, unfit=lambda _: None).road is Road.KERNEL
+    # Compiling costs time: it is asked last, and of nothing that goes another way.
+    for where in ({"server_is_local": False}, {"kernel_road": False}, {"forced_proxy": True}):
+        road(PLAIN, **{"kernel_road": True, "unfit": unfit, **where})
+    road(L4, kernel_road=True, unfit=unfit)
+    assert len(asked) == 1
 
 
 def test_the_proxy_can_be_asked_for():

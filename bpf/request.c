@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * sk_msg at the client's end of a judged connection: the short-circuit for requests.
+ *
+ * Not the place that enforces: what this program does not see, or leaves to TCP, the server's end
+ * judges (arrival.c). It redirects messages of whole, allowed requests, and answers refused ones
+ * itself, so that nothing of them leaves the client. Whatever else comes goes by TCP, and so does
+ * all that follows until both directions are drained.
+ *
+ * The kernel lets go of the client's socket between this program and the delivery, so a second
+ * task could overtake a first: while an answer is owed, only the task that sent last may send.
+ */
+
+#define SWALLOWED SK_PASS /* a message with nothing left in it: its sender is told success */
+
+/* If http->again, the program has been run on the beginning of this message already, which was redirected.
+ * The kernel remembers the target and would redirect what is passed now; so it is dropped, and
+ * send() fails from then on. */
+static inline int swallow_all(struct sk_msg_md *msg, struct http *http)
+{
+    u32 size = msg->size;
+
+    if (AGAIN(http->again))
+        return SK_DROP;
+    if (size && bpf_msg_pop_data(msg, 0, size, 0))
+        return SK_DROP; /* send() fails from now on */
+    return SWALLOWED;
+}
+
+/* The first `size` bytes of the message become our answer, which the client gets as received. */
+static inline int answer_here(struct sk_msg_md *msg, struct http *http, struct conn *conn,
+                              u32 size, u32 entry)
+{
+    struct answer *answer = answer_of(entry);
+    struct half own = conn->peer;
+    u32 wanted, rest = msg->size - size;
+
+    if (!answer)
+        return SK_DROP;
+    wanted = answer->size;
+    if (wanted > ANSWER_BYTES)
+        return SK_DROP;
+    if (size > wanted) {
+        if (bpf_msg_pop_data(msg, 0, size - wanted, 0))
+            return SK_DROP;
+    } else if (size < wanted) {
+        if (bpf_msg_push_data(msg, 0, wanted - size, 0))
+            return SK_DROP;
+    }
+    if (bpf_msg_pull_data(msg, 0, wanted, 0) || write_answer(msg, http, answer, 0, wanted))
+        return SK_DROP;
+    if (rest) {
+        bpf_msg_apply_bytes(msg, wanted);
+        http->rest = rest;
+    }
+    own.is_server = 0;
+    count(COUNTER_ANSWERED_BY_REDIRECT);
+    return clients.msg_redirect_hash(msg, &own, BPF_F_INGRESS);
+}
+
+/* Whether this message may be judged here; if not, the server's end does it. */
+static inline int take_over(struct http *http, struct conn *conn, struct state *now)
+{
+    u64 mode = *(volatile u64 *)&http->mode;
+    u32 queued = peek(conn->peer_sock, OFF_RMEM_ALLOC);
+    u32 seq = peek(conn->sock, OFF_WRITE_SEQ);
+
+    if (peek(conn->peer_sock, OFF_RCVLOWAT) > 1)
+        return 0;
+    if (mode == MODE_TCP) {
+        if (http->phase != PHASE_BOUNDARY || queued || !drained(conn->sock, conn->peer_sock) ||
+            __sync_val_compare_and_swap(&http->mode, MODE_TCP, MODE_REDIRECT) != MODE_TCP)
+            return 0;
+        conn->tcp_seq = seq;
+        count(COUNTER_BACK_TO_REDIRECT);
+        return 1;
+    }
+    if (seq != conn->tcp_seq || queued > now->credit)
+        return 0;
+    return mode == MODE_REDIRECT ||
+           __sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_REDIRECT) ==
+               MODE_UNDECIDED;
+}
+
+/* The other end's socket and the connection's state, once the server's end is there. */
+static inline struct http *judged_by(struct conn *conn)
+{
+    if (!conn->peer_sock) {
+        struct half own = conn->peer;
+        struct half_sockets *both;
+
+        own.is_server = 0;
+        both = halves.lookup(&own);
+        if (!both || !both->server)
+            return 0;
+        conn->peer_sock = both->server;
+        conn->exchange = both->exchange;
+        halves.delete(&own);
+    }
+    return exchanges.lookup(&conn->exchange);
+}
+
+/* What is left of a refused request's content. 0: the message has nothing else. */
+static inline int swallow(struct sk_msg_md *msg, struct http *http)
+{
+    u64 size = msg->size, gone = http->skip < size ? http->skip : size;
+
+    http->skip -= gone;
+    if (!http->skip) {
+        http->swallow = 0;
+        http->phase = PHASE_BOUNDARY;
+    }
+    if (bpf_msg_pull_data(msg, 0, size, 0) || bpf_msg_pop_data(msg, 0, gone, 0))
+        return -1;
+    return size - gone;
+}
+
+static inline void note(struct http *http, u64 ledger, u32 entry)
+{
+    http->entries[ENTRY_MADE(ledger, http->reading.made)] = entry;
+    http->reading.made++;
+}
+
+/* The request in hand is refused, and is what the message holds up to `end`. */
+static inline int note_refusal(struct http *http, u64 ledger, u32 entry, u32 end)
+{
+    struct reading *found = &http->reading;
+    u64 drop = found->drops;
+
+    if (drop >= DROPS)
+        return -1;
+    found->drop_at[drop] = found->start;
+    found->drop_size[drop] = end - found->start;
+    found->drop_entry[drop] = entry;
+    found->drops = drop + 1;
+    if (!found->start)
+        found->first_refused = 1;
+    note(http, ledger, entry);
+    return 0;
+}
+
+/* Reads the whole message into http->reading. -1: it cannot be read. */
+static inline int read_message(struct sk_msg_md *msg, struct http *http, struct grammar *grammar,
+                               struct rules_large *rules, u32 mask, u64 ledger, u32 size)
+{
+    struct reading *found = &http->reading;
+    struct head *head = &http->head;
+    u32 at = http->request.zero;
+
+    for (;;) {
+        OR_GOTO(undecided);
+        int event = follow(msg, FROM_MSG, http, grammar, rules, mask, &at, size);
+
+        if (event == EVENT_FAULT)
+            return -1;
+        if (event == EVENT_MORE)
+            break;
+        if (event == EVENT_STOP) {
+            found->closing = 1;
+            return note_refusal(http, ledger, refusal(AGAIN(head->reason), 0), size);
+        }
+        if (event == EVENT_HEAD) {
+            found->refused = AGAIN(head->reason) != ACCEPTED;
+            if (!found->refused) {
+                found->entry = entry_of(head);
+                found->has_head |= head->is_head;
+                if (AGAIN(head->upgrade))
+                    break;
+            } else {
+                found->entry = refusal(AGAIN(head->reason), head->is_head ? ANSWER_TO_HEAD : 0);
+                found->keep = 0;
+                if (head->keep_alive && !head->upgrade)
+                    found->keep = ANSWER_KEEP | (head->http10 ? ANSWER_HTTP10 : 0);
+            }
+            if (AGAIN(http->phase) != PHASE_BOUNDARY && AGAIN(http->phase) != PHASE_HELD)
+                continue;
+        }
+        if (!found->refused) {
+            note(http, ledger, found->entry);
+        } else if (!found->keep) {
+            found->closing = 1;
+            return note_refusal(http, ledger, found->entry, size);
+        } else if (note_refusal(http, ledger, found->entry | found->keep, at)) {
+            return -1;
+        }
+        if (found->made + owed(ledger) >= ENTRIES - 8)
+            return -1;
+        found->start = at;
+        found->refused = 0;
+    }
+    if (found->start == size)
+        return 0;
+    if (!found->refused) {
+        found->tail = 1;
+        return 0;
+    }
+    /* A client that waits for 100 may send the content after all, or the next request instead;
+     * of chunks it is not known how many come. */
+    if (found->keep && !head->expects && http->phase == PHASE_LENGTH &&
+        http->skip <= LIMIT_REFUSED_BODY) {
+        http->swallow = 1;
+        return note_refusal(http, ledger, found->entry | found->keep, size);
+    }
+    found->closing = 1;
+    return note_refusal(http, ledger, found->entry, size);
+undecided:
+    return -1;
+}
+
+static inline void back_to_boundary(struct http *http)
+{
+    http->phase = PHASE_BOUNDARY;
+    http->skip = 0;
+    http->swallow = 0;
+}
+
+int on_request(struct sk_msg_md *msg)
+{
+    struct bpf_sock *sk = msg->sk;
+    struct state *now = state_now();
+    u64 me = bpf_get_current_pid_tgid(), ledger;
+    struct rules_large *rules;
+    struct grammar *grammar;
+    struct conn *conn;
+    struct reading *found;
+    struct http *http;
+    u32 size = msg->size, mask = 0, why = DOOMED_UNDECIDED;
+
+    if (!sk || !now)
+        return SK_PASS;
+    if (sk->state != TCP_ESTABLISHED_STATE && sk->state != TCP_CLOSE_WAIT_STATE)
+        return SK_PASS;
+    conn = conns.sk_storage_get(sk, 0, 0);
+    if (!conn || !conn->peer.client_port)
+        return SK_PASS;
+    http = judged_by(conn);
+    if (!http)
+        return SK_PASS; /* the server's end is not there yet, and will judge */
+    http->again = size && http->rest == size;
+    http->rest = 0;
+    bpf_msg_apply_bytes(msg, 0); /* what the run before this one asked for is still there */
+    if (*(volatile u64 *)&http->mode == MODE_REDIRECT) {
+        if (http->dead)
+            goto end;
+        if (http->sender != me && owed(ledger_now(http))) {
+            why = DOOMED_SENDERS;
+            goto end;
+        }
+        if (http->swallow) {
+            int left = swallow(msg, http);
+
+            if (left < 0)
+                goto end;
+            if (!left)
+                return swallow_all(msg, http);
+            size = left;
+        }
+    }
+    if (!take_over(http, conn, now) || bpf_msg_pull_data(msg, 0, size, 0))
+        goto to_tcp;
+    rules = refresh(http, &mask);
+    if (!rules)
+        goto to_tcp;
+    grammar = grammar_of(rules->grammar);
+    if (!grammar)
+        goto end;
+    found = &http->reading;
+    __builtin_memset(found, 0, sizeof(*found));
+    ledger = ledger_now(http);
+    if (read_message(msg, http, grammar, rules, mask, ledger, size))
+        goto end;
+    if (found->tail) {
+        back_to_boundary(http);
+        goto to_tcp;
+    }
+    for (;;) {
+        OR_GOTO(end);
+        if (found->first_refused && !owed(ledger)) {
+            u32 entry = http->entries[ENTRY_MADE(ledger, 0)];
+            u32 end = found->drop_size[0];
+
+            if (!ledger_swap(http, ledger, ledger_settled(ledger + (1ull << 32))))
+                goto end; /* nobody else changes it while nothing is owed */
+            if (end < size)
+                back_to_boundary(http); /* the rest is read again by itself */
+            else if (found->closing)
+                doom(http, conn->exchange, DOOMED_REFUSED);
+            count_entry(entry);
+            return answer_here(msg, http, conn, end, entry);
+        }
+        if (ledger_swap(http, ledger, ledger + ((u64)found->made << 32)))
+            goto committed;
+        ledger = ledger_now(http);
+    }
+committed:
+    http->sender = me;
+    http->doubtful |= found->has_head; /* its answer has no content, if it is its answer */
+    count_n(COUNTER_REQUESTS_REDIRECTED, found->made - found->drops);
+    count_decisions(REASON_RULE_ALLOWED, found->made - found->drops);
+    if (found->drops) {
+        for (u32 i = DROPS; i > 0; i--) {
+            u32 drop = i - 1;
+
+            if (drop >= found->drops)
+                continue;
+            count_entry(found->drop_entry[drop]);
+            if (bpf_msg_pop_data(msg, found->drop_at[drop], found->drop_size[drop], 0))
+                goto end;
+        }
+        if (found->closing)
+            doom(http, conn->exchange, DOOMED_REFUSED);
+        size = msg->size;
+        if (!size)
+            return swallow_all(msg, http);
+        if (bpf_msg_pull_data(msg, 0, size, 0))
+            goto end;
+    }
+    if (servers.msg_redirect_hash(msg, &conn->peer, BPF_F_INGRESS) != SK_PASS)
+        count(COUNTER_REDIRECT_FAILED); /* the server's socket is gone: TCP knows what to answer */
+    else
+        count_n(COUNTER_REDIRECTED_BYTES, size);
+    return SK_PASS;
+to_tcp:
+    if (!AGAIN(http->again)) {
+        __sync_val_compare_and_swap(&http->mode, MODE_REDIRECT, MODE_TCP);
+        __sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_TCP);
+        count(COUNTER_REQUESTS_TO_TCP);
+        return SK_PASS;
+    }
+end:
+    doom(http, conn->exchange, why);
+    return swallow_all(msg, http);
+}

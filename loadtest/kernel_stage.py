@@ -1,0 +1,121 @@
+"""Two nodes alike for the kernel road's section, one with an agent and one without.
+
+On each, a client and a server that are services of the node (loopback), a client and a server
+that are pods, and a client outside. nginx serves both; uploads are taken by a small server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from l7proxy.demo import servers
+from l7proxy.demo.agents import Agent
+from l7proxy.demo.places import Place
+from l7proxy.demo.pods import Node, Pod
+from loadtest import kernel_rules, uploads
+
+HOST = "127.0.0.1"
+PORT, MANY_PORT, UPLOAD_PORT, POD_PORT = 8080, 8081, 8082, 80
+ENVOY_PORT, HAPROXY_PORT, NGINX_PORT = 9001, 9002, 9003
+FILES = {"8k": 8 << 10, "64k": 64 << 10, "1m": 1 << 20}
+NGINX = """
+    keepalive_timeout 1h;
+    location /users { default_type text/plain; return 200 'alice\\n'; }
+    location /users/files/ { }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One node with all that is on it."""
+
+    node: Node
+    service_client: Pod
+    service_users: Pod
+    pod_client: Pod
+    pod_users: Pod
+
+    @property
+    def outside(self) -> Place:
+        return self.node.outside
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """``direct`` has nothing of l7proxy's attached; ``covered`` is what ``agent`` covers."""
+
+    direct: Side
+    covered: Side
+    agent: Agent
+
+    @property
+    def agent_pid(self) -> int:
+        assert self.agent.process is not None
+        return self.agent.process.pid
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """Servers and the agent are running."""
+    with _side("kroad-direct") as direct, _side("kroad") as covered:
+        yield Stage(direct, covered, _start_agent(covered.node))
+
+
+def not_kernel(agent: Agent) -> list[str]:
+    """Destinations that policy does not send over the kernel road, one line each."""
+    return [
+        f"{each['workload']} port {each['port']}: {each['road']} ({each['reason']})"
+        for each in agent.ask("check")["destinations"]
+        if each["road"] != "kernel"
+    ]
+
+
+@contextmanager
+def _side(label: str) -> Iterator[Side]:
+    with Node(label) as node:
+        side = Side(
+            node,
+            service_client=node.add_service("client"),
+            service_users=node.add_service("users"),
+            pod_client=node.add_pod("pod-client", {"app": "client"}),
+            pod_users=node.add_pod("pod-users", {"app": "users"}),
+        )
+        near = [(HOST, PORT), (HOST, MANY_PORT)]
+        for users, endpoints in (
+            (side.service_users, near),
+            (side.pod_users, [(side.pod_users.ip, POD_PORT)]),
+        ):
+            folder = node.directory / users.name
+            _write_files(folder / "www" / "users" / "files")
+            servers.nginx(users, folder, endpoints, body=NGINX)
+        uploads.serve(side.service_users, node.directory / "uploads", HOST, UPLOAD_PORT)
+        yield side
+
+
+def _write_files(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name, size in FILES.items():
+        (folder / name).write_bytes(b"x" * size)
+
+
+def _start_agent(node: Node) -> Agent:
+    one = [kernel_rules.RULE]
+    near = {
+        PORT: one,
+        POD_PORT: one,
+        MANY_PORT: kernel_rules.many(),
+        UPLOAD_PORT: [kernel_rules.UPLOAD_RULE],
+    }
+    policy = kernel_rules.policy(near, {POD_PORT: one})
+    (node.directory / "policies" / "bench.yaml").write_text(yaml.safe_dump(policy))
+    node.write_workloads()
+    config = node.directory / "l7proxy.yaml"
+    config.write_text(yaml.safe_dump(node.config(proxy={"workers": 1})))
+    agent = Agent(node.agent, config)
+    agent.start()
+    return agent

@@ -1,0 +1,108 @@
+"""What a client reads on one connection, answer after answer."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+
+@dataclass
+class Answered:
+    """One final answer, and the status of each that came ahead of it."""
+
+    status: int
+    fields: dict[str, str]
+    body: bytes
+    ahead: tuple[int, ...] = ()
+    trailers: bytes = b""
+
+
+class Answers:
+    """Reads answers off a socket that the caller closes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._data = bytearray()
+        self._is_over = False
+
+    def next(self, method: str = "GET") -> Answered:
+        """The next answer. Raises EOFError where the connection ends before it is whole."""
+        ahead: list[int] = []
+        while True:
+            status, fields = self._head()
+            if status >= 200:
+                break
+            ahead.append(status)
+        trailers = b""
+        if method == "HEAD" or status in (204, 304):
+            body = b""
+        elif "chunked" in fields.get("transfer-encoding", ""):
+            body, trailers = self._chunks()
+        elif "content-length" in fields:
+            body = self._exactly(int(fields["content-length"]))
+        else:
+            body = self.rest()
+        return Answered(status, fields, body, tuple(ahead), trailers)
+
+    def rest(self) -> bytes:
+        """Everything up to the end of the connection."""
+        while self._more():
+            pass
+        found = bytes(self._data)
+        self._data.clear()
+        return found
+
+    def until_refused(self, limit: int) -> list[tuple[int, bytes]]:
+        """Status and content of the answers, up to one that closes or to ``limit``."""
+        found: list[tuple[int, bytes]] = []
+        while len(found) < limit:
+            answer = self.next()
+            found.append((answer.status, answer.body))
+            if answer.fields.get("connection") == "close":
+                break
+        return found
+
+    def _head(self) -> tuple[int, dict[str, str]]:
+        first, *lines = self._up_to(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        pairs = [line.split(":", 1) for line in lines]
+        return int(first.split()[1]), {name.lower(): value.strip() for name, value in pairs}
+
+    def _chunks(self) -> tuple[bytes, bytes]:
+        parts = []
+        while size := int(self._up_to(b"\r\n").split(b";")[0], 16):
+            parts.append(self._exactly(size))
+            assert self._exactly(2) == b"\r\n"
+        trailers = b""
+        while line := self._up_to(b"\r\n"):
+            trailers += line + b"\r\n"
+        return b"".join(parts), trailers
+
+    def _up_to(self, end: bytes) -> bytes:
+        searched = 0
+        while (at := self._data.find(end, searched)) < 0:
+            searched = max(len(self._data) - len(end), 0)
+            if not self._more():
+                raise EOFError(f"the connection ended after {bytes(self._data[:500])!r}")
+        return self._take(at, len(end))
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._data) < size:
+            if not self._more():
+                raise EOFError(f"the connection ended after {len(self._data)} of {size} bytes")
+        return self._take(size, 0)
+
+    def _take(self, size: int, skipped: int) -> bytes:
+        found = bytes(self._data[:size])
+        del self._data[: size + skipped]
+        return found
+
+    def _more(self) -> bool:
+        if self._is_over:
+            return False
+        try:
+            data = self._sock.recv(65536)
+        except ConnectionError:
+            data = b""
+        self._is_over = not data
+        self._data += data
+        return bool(data)
