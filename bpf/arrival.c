@@ -63,6 +63,7 @@ int on_arrival(struct __sk_buff *skb)
     struct http *http = exchanges.lookup(&key);
     struct rules_large *rules;
     struct grammar *grammar;
+    u64 mode;
     struct head *head;
     int replaces;
 
@@ -70,7 +71,10 @@ int on_arrival(struct __sk_buff *skb)
         return SK_PASS; /* the end of the stream */
     if (!http)
         return SK_DROP;
-    if (__sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_TCP) == MODE_REDIRECT) {
+    mode = __sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_TCP);
+    if (mode == MODE_UNDECIDED)
+        count(COUNTER_WAY_TCP);
+    if (mode == MODE_REDIRECT) {
         /* Bytes that went around the client's program. */
         count(COUNTER_BYPASS_STOPPED);
         doom(http, key, DOOMED_BYPASS);

@@ -77,9 +77,12 @@ static inline int take_over(struct http *http, struct conn *conn, struct state *
     }
     if (seq != conn->tcp_seq || queued > now->credit)
         return 0;
-    return mode == MODE_REDIRECT ||
-           __sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_REDIRECT) ==
-               MODE_UNDECIDED;
+    if (mode == MODE_REDIRECT)
+        return 1;
+    if (__sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_REDIRECT) != MODE_UNDECIDED)
+        return 0;
+    count(COUNTER_WAY_REDIRECT);
+    return 1;
 }
 
 /* The other end's socket and the connection's state, once the server's end is there. */
@@ -323,7 +326,8 @@ committed:
 to_tcp:
     if (!AGAIN(http->again)) {
         __sync_val_compare_and_swap(&http->mode, MODE_REDIRECT, MODE_TCP);
-        __sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_TCP);
+        if (__sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_TCP) == MODE_UNDECIDED)
+            count(COUNTER_WAY_TCP);
         count(COUNTER_REQUESTS_TO_TCP);
         return SK_PASS;
     }

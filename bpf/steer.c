@@ -81,6 +81,7 @@ int on_sk_lookup(struct bpf_sk_lookup *ctx)
         count(COUNTER_INGRESS_STEERED);
         return to_proxy(ctx, now, slot);
     }
-    count(COUNTER_ADMITTED);
+    if (road != ROAD_KERNEL) /* which is counted when the server's end is judged */
+        count(COUNTER_ADMITTED);
     return SK_PASS;
 }

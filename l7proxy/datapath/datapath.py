@@ -14,11 +14,11 @@ from l7proxy.compiler.cache import DfaCache
 from l7proxy.compiler.fit import KernelFit
 from l7proxy.compiler.rules_map import rules_id
 from l7proxy.config import Config
-from l7proxy.datapath import answers, connections, features, libbpf, netns, tables
+from l7proxy.datapath import answers, connections, counting, features, libbpf, netns, tables
 from l7proxy.datapath.addresses import EPOCH_BITS, identity_number, packed, prefix_length
 from l7proxy.datapath.cgroups import Cgroups
 from l7proxy.datapath.listening import Listeners
-from l7proxy.datapath.names import IDENTITY_CONTESTED, MAX_WORKERS, Counter, road_value
+from l7proxy.datapath.names import IDENTITY_CONTESTED, MAX_WORKERS, road_value
 from l7proxy.datapath.placement import Place, Placement
 from l7proxy.datapath.port import DatapathError, Listener
 from l7proxy.datapath.reaper import Reaper
@@ -181,6 +181,8 @@ class EbpfDatapath:
             "programs": self._store.programs(),
             "attached": self._store.links(),
             "kernel_road": self.kernel_road,
+            "kernel_ways": counting.ways(self._store),
+            "kernel_decisions": counting.decisions(self._store),
             "kernel_road_lacks": self._store.kernel_road_lacks or None,
             "receive_program": "on_receive" in self._store.links(),
             "namespaces": [
@@ -196,17 +198,7 @@ class EbpfDatapath:
 
     def counters(self) -> Mapping[str, int]:
         """Sums over all CPUs."""
-        table = self._store.table("counters")
-        values: dict[str, int] = {}
-        for number, counter in enumerate(Counter):
-            raw = libbpf.map_lookup(
-                table.fd, number.to_bytes(4, sys.byteorder), 8 * _possible_cpus()
-            )
-            cpus = range(0, len(raw or b""), 8)
-            values[counter.value] = sum(
-                int.from_bytes((raw or b"")[at : at + 8], sys.byteorder) for at in cpus
-            )
-        return values
+        return counting.counters(self._store)
 
     def close(self) -> None:
         """Ends the listeners: what needs the proxy is refused until an agent runs again."""
@@ -348,9 +340,3 @@ def _sockets_of_children() -> set[int]:
     """What the proxy holds: the workers are the agent's children."""
     pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     return {inode for pid in pids for inode in connections.socket_inodes(int(pid))}
-
-
-def _possible_cpus() -> int:
-    """Per-CPU values have one element for each CPU that could ever be there."""
-    text = Path("/sys/devices/system/cpu/possible").read_text().strip()
-    return int(text.rpartition("-")[2].rpartition(",")[2]) + 1

@@ -117,6 +117,11 @@ class Counter(Enum):
     BACK_TO_REDIRECT = "back_to_redirect", "times a drained connection left TCP again"
     TCP_BYTES = "tcp_bytes", "bytes of enrolled connections that went by TCP"
     JUDGED = "connections_kernel", "connection whose requests the kernel judges"
+    WAY_REDIRECT = (
+        "kernel_way_redirect",
+        "judged connection: its first request was short-circuited",
+    )
+    WAY_TCP = "kernel_way_tcp", "judged connection: its first request came by TCP"
     UNWATCHED = "kernel_road_unwatched", "sent to the proxy: no covered socket is known to listen"
     NOT_JUDGED = "not_judged", "connection that could not be judged; nothing is let through"
     REQUESTS_REDIRECTED = "requests_redirected", "allowed requests that were short-circuited"

@@ -144,7 +144,7 @@ def roads(l7proxy: L7proxy, folder: Path, path: str, *more: str) -> tuple[str, s
 def test_rules_that_the_kernel_decides(l7proxy: L7proxy, folder: Path) -> None:
     road, _, sizes = roads(l7proxy, folder, "/users(/.*)?")
     assert road == "kernel"
-    assert sizes.endswith(", 1 rule sets, 20784 bytes of rules")
+    assert sizes.endswith(", 1 rule sets, 135472 bytes of rules")
 
 
 def test_rules_that_the_kernels_tables_do_not_hold(l7proxy: L7proxy, folder: Path) -> None:
