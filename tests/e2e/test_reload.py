@@ -54,7 +54,7 @@ def test_a_bad_policy_changes_nothing(stage: Stage) -> None:
     try:
         stage.agent.reload()
         with Load(stage.pods["frontend"], *stage.endpoints["users"], "/users") as load:
-            load.wait_until(lambda new: "broken.yaml" in stage.agent.last_words(), 0)
+            load.wait_until(lambda new: bool(new) and "broken.yaml" in stage.agent.last_words(), 0)
         assert "broken.yaml:3: " in stage.agent.last_words()
         assert {outcome.status for outcome in load.outcomes} == {200}
         assert get(stage.pods["frontend"], stage, "/admin").status == 403
