@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test lint types bench clean
+.PHONY: help setup demo test lint types bench fuzz clean
 .NOTPARALLEL:
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make lint    ruff: rules and formatting"
 	@echo "make types   mypy, strict"
 	@echo "make bench   measure the roads against direct connections and other proxies"
+	@echo "make fuzz    hold the kernel's verdicts to the proxy's for MINUTES=30 (root for eBPF)"
 	@echo "make setup   Debian packages and the virtual environment in .venv"
 	@echo "make clean   remove .venv, caches and build output"
 
@@ -32,6 +33,9 @@ test: lint types
 
 bench: setup
 	$(PYTHON) -m loadtest.bench
+
+fuzz: setup
+	$(PYTHON) -m tests.kernel.fuzz --minutes $(or $(MINUTES),30)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -166,6 +166,7 @@ class Recorder:
         self.records: list[Record] = []
         self._listener = listener
         self._answer = answer
+        self._is_over = False
         self._changed = threading.Condition()
         self._threads = [threading.Thread(target=self._accept, name="recorder")]
 
@@ -179,6 +180,7 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_over = True
         self.reading.set()
         self.accepting.set()
         # Only this wakes a thread that waits in accept() or recv().
@@ -246,6 +248,8 @@ class Recorder:
                     data = record.sock.recv(_RECEIVED)
                 except BlockingIOError:
                     record.interrupted += 1
+                    if self._is_over:
+                        break
                     continue
                 if not data:
                     break

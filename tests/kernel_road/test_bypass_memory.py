@@ -48,6 +48,9 @@ def sent_from_pages(town: Town, way: str, parcel: str, how: str) -> Iterator[Rec
         town.attack(way, "from_pages", parcel=parcel, how=how) as attack,
     ):
         server.reading.clear()
+        attack.says("connected")
+        server.wait(len, "a connection")  # what comes before is judged when it is read
+        attack.go()
         attack.says("sent")
         if way == "tcp":
             until(lambda: town.unread() >= REQUEST or server.records[0].ended)

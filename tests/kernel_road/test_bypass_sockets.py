@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import pytest
 
 from l7proxy.demo.places import Place
+from l7proxy.demo.pods import Node
 from tests.datapath.scripts import until
-from tests.kernel_road.recorder import Record
+from tests.kernel_road.recorder import Record, Recorder
 from tests.kernel_road.test_bypass import ALLOWED, DENIED, arrived, tried
-from tests.kernel_road.town import PORT, WAYS, Attack, Town
+from tests.kernel_road.town import POLICY, PORT, RULES, WAYS, Attack, TendedCovered, Town
 
 pytestmark = pytest.mark.needs_ebpf
 
@@ -146,3 +147,83 @@ def test_request_that_waits_to_be_accepted(town: Town, way: str) -> None:
             attack.result()
             records = server.ended(1)
         assert arrived(records, parcel) == (parcel == ALLOWED)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_server_that_is_woken_by_data(town: Town, way: str) -> None:
+    """Its socket is only made when the first bytes are there."""
+    deferred = [(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)]
+    for parcel in (ALLOWED, DENIED):
+        with (
+            town.recorder(options=deferred) as server,
+            town.attack(way, "one_segment", parcel=parcel) as attack,
+        ):
+            attack.result()
+            assert_judged(server.ended(1), parcel)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_connection_made_from_a_cookie(town: Town, way: str) -> None:
+    """The server's kernel remembers nothing of the SYN."""
+    set_cookies(town, 2)
+    try:
+        tried(town, way, "one_segment")
+    finally:
+        set_cookies(town, 1)
+
+
+def set_cookies(town: Town, value: int) -> None:
+    script = f"echo {value} >/proc/sys/net/ipv4/tcp_syncookies"
+    assert town.server.run(["sh", "-c", script]).returncode == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("host", ["{0}", "::ffff:{1}"])
+def test_ip6(town: Town, way: str, host: str) -> None:
+    host = host.format(town.server.ip6, town.server.ip)
+    for parcel in (ALLOWED, DENIED):
+        with (
+            town.recorder(host="" if "ffff" in host else host) as server,
+            town.attack(way, "one_segment", parcel=parcel, host=host) as attack,
+        ):
+            attack.result()
+            assert_judged(server.ended(1), parcel)
+
+
+def test_listener_that_speaks_mptcp() -> None:
+    """Made before anybody could refuse it. Its sockets cannot be judged, so it has the proxy."""
+    with Node("mptcp") as node:
+        town = Town(node, None)
+        with town.server.tcp_socket(town.server.ip, protocol=IPPROTO_MPTCP) as listener:
+            listener.bind((town.server.ip, PORT))
+            listener.listen()
+            with Recorder(listener.dup()) as server:
+                town.apply(RULES)
+                for way, protocol in (("tcp", IPPROTO_MPTCP), ("tcp", 0), ("redirect", 0)):
+                    with town.covered.counted() as risen, town.connect(way, protocol=protocol):
+                        pass
+                    assert risen["ingress_steered"] == 1
+                assert server.records == []
+        town.covered.end()
+
+
+def test_services_on_loopback() -> None:
+    """Known by their cgroups, in one namespace; a process without one is not covered."""
+    with Node("services") as node:
+        server = node.add_service("server")
+        clients = (node.add_service("client"), Place("other", netns=node.netns))
+        covered = TendedCovered(node)
+        covered.start()
+        covered.apply(POLICY % f"http: {RULES}")
+        with Recorder(server.listen("127.0.0.1", PORT)) as recorder, covered.counted() as risen:
+            for number, client in enumerate(clients):
+                for parcel in (ALLOWED, DENIED):
+                    target = f"{parcel}{number}"
+                    where = {"host": "127.0.0.1", "port": PORT, "parcel": target}
+                    with Attack(client, "one_segment", **where) as attack:
+                        attack.result()
+                    assert arrived(recorder.ended(1), target) == (parcel == ALLOWED)
+                client.close()
+        assert risen["connections_kernel"] == 4
+        assert risen["requests_redirected"] == 3
+        covered.end()

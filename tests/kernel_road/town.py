@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,7 +32,7 @@ spec:
   endpointSelector: {matchLabels: {app: server}}
   ingress:
   - fromEntities: [all]
-    toPorts: [{ports: [{port: "8000", protocol: TCP}], rules: {http: %s}}]
+    toPorts: [{ports: [{port: "8000", protocol: TCP}], rules: {%s}}]
 """
 GRACE = 1.0
 """Seconds that a refused client gets before its connection is reset."""
@@ -55,7 +55,8 @@ class TendedCovered(Covered):
 class Town:
     """``server`` allows /ok... alone to everybody, ``client`` is covered, ``far`` is not."""
 
-    def __init__(self, node: Node, rules: str = RULES, **overrides: Any) -> None:
+    def __init__(self, node: Node, rules: str | None = RULES, **overrides: Any) -> None:
+        """``rules`` None: no policy is applied yet."""
         self.node = node
         self.server: Pod = node.add_pod("server")
         self.client: Pod = node.add_pod("client")
@@ -64,11 +65,12 @@ class Town:
         self.covered.start()
         status = self.covered.ask("status")
         assert status["kernel_road"], status["kernel_road_lacks"]
-        self.apply(rules)
+        if rules is not None:
+            self.apply(rules)
 
     def apply(self, rules: str) -> None:
         """These HTTP rules are in force when it returns."""
-        self.covered.apply(POLICY % rules)
+        self.covered.apply(POLICY % f"http: {rules}")
 
     def place(self, way: str) -> Place:
         """Where the client of a way is."""
@@ -76,10 +78,18 @@ class Town:
 
     @contextlib.contextmanager
     def recorder(
-        self, answer: Answer | None = plain, *, backlog: int = 128, accepting: bool = True
+        self,
+        answer: Answer | None = plain,
+        *,
+        host: str = "",
+        backlog: int = 128,
+        accepting: bool = True,
+        options: Iterable[tuple[int, int, int]] = (),
     ) -> Iterator[Recorder]:
         """The server, for as long as the block. Its connections must be judged in the kernel."""
-        listener = self.server.listen(self.server.ip, PORT, backlog)
+        listener = self.server.listen(host or self.server.ip, PORT, backlog)
+        for level, name, value in options:
+            listener.setsockopt(level, name, value)
         recorder = Recorder(listener, answer)
         if not accepting:
             recorder.accepting.clear()
@@ -99,7 +109,7 @@ class Town:
 
     def attack(self, way: str, name: str, **arguments: Any) -> Attack:
         """Starts one of ``attacks`` against the server."""
-        return Attack(self.place(way), name, host=self.server.ip, port=PORT, **arguments)
+        return Attack(self.place(way), name, **{"host": self.server.ip, "port": PORT, **arguments})
 
 
 LIMITS = {

@@ -43,7 +43,8 @@ def put(target: str, size: int) -> bytes:
 
 
 def tcp(host: str, port: int, protocol: int = 0) -> socket.socket:
-    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM, protocol)
     made.settimeout(PATIENCE)
     made.connect((host, port))
     return made

@@ -82,6 +82,8 @@ def from_pages(host: str, port: int, parcel: str, how: str) -> str:
     """Pages become something else once they were judged, and before they are read."""
     pages = Pages(harmless(parcel))
     sock = tcp(host, port)
+    say("connected")
+    hear()
     with contextlib.suppress(OSError):
         pages.send(sock, how)
     say("sent")
