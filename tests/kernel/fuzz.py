@@ -3,7 +3,6 @@
 Each disagreement is printed once, in the smallest form that was found, as a Python literal that
 ``--case`` plays again. Exit code 1 if there was any.
 
-Seen to fail: with the programs changed as test_one_meaning says.
 """
 
 from __future__ import annotations
