@@ -1,8 +1,8 @@
 """What is judged is what the server reads, whose memory ever it was sent from.
 
 Seen to fail: with ``SK_PASS`` in the place of ``refuse()`` in bpf/arrival.c the requests that are
-not rewritten; those that are rewritten before they are read were found to arrive as something else
-than was judged.
+not rewritten; without ``own_bytes`` in bpf/walk.h the pages that are rewritten. That the kernel
+copies what is sent with MSG_ZEROCOPY when it is received is its own doing, and only held to here.
 """
 
 from __future__ import annotations

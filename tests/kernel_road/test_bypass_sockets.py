@@ -1,7 +1,7 @@
 """However a socket is made, connected and handed on, its requests are judged.
 
 Seen to fail: with ``SK_PASS`` in the place of ``refuse()`` in bpf/arrival.c every test here, but
-for sockets that are enrolled as usual.
+for sockets whose client's end is enrolled as usual.
 """
 
 from __future__ import annotations

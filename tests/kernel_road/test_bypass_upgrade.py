@@ -1,9 +1,9 @@
 """Nobody talks himself out of being judged with another protocol, or with content that looks like
 a message.
 
-Seen to fail: with ``http->upgraded = 1`` in the place of ``answer_lost`` in bpf/response.c what
-comes after a 101 that nobody asked for; with ``PHASE_PASSING`` set where an upgrade is asked for in
-bpf/follow.h, what comes before the answer.
+Seen to fail: with ``PHASE_PASSING`` for ``PHASE_HELD`` in bpf/follow.h what comes before an answer
+that is no 101; with every 101 taken for the one that was asked for in bpf/response.c, that to
+another protocol; before ``doubtful`` was looked at on the tcp way too, the content behind HEAD.
 """
 
 from __future__ import annotations
