@@ -48,7 +48,8 @@ static inline int refuse(struct __sk_buff *skb, struct http *http, u64 key, u32 
         doom(http, key, DOOMED_REFUSED);
         return bounce(skb, http, entry);
     }
-    if (!waiting || ledger_append(http, entry) || bpf_skb_change_tail(skb, start, 0)) {
+    /* An sk_buff cannot be cut to more than some 16 KB (SKB_MAX_ALLOC, net/core/filter.c). */
+    if (!waiting || bpf_skb_change_tail(skb, start, 0) || ledger_append(http, entry)) {
         doom(http, key, DOOMED_UNANSWERED);
         return SK_DROP;
     }
@@ -103,6 +104,8 @@ int on_arrival(struct __sk_buff *skb)
                http->phase != PHASE_HELD;
     for (;;) {
         OR_GOTO(undecided);
+        start = FORGOTTEN(http->reading.start, start);
+        replaces = FORGOTTEN(http->reading.refused, replaces);
         switch (follow(skb, FROM_SKB, http, grammar, rules, mask, &at, size)) {
         case EVENT_MORE:
             return SK_PASS;

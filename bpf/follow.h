@@ -106,6 +106,8 @@ static inline int follow(void *ctx, const int source, struct http *http, struct 
         http->budget -= end - *at;
         *at = end;
         int stopped = walker->row < grammar->first_running;
+
+        OPAQUE(stopped);
         u32 stop = walker->row / (grammar->last + 1);
 
         if (http->phase == PHASE_HEAD) {

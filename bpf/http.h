@@ -88,7 +88,7 @@ struct walker {
     u16 row;
     u16 pad;
     u32 zero; /* a 0 that the verifier does not know: where loops begin to count */
-    u32 pad2;
+    u32 scratch; /* see FORGOTTEN */
     u32 kept[FIELD_SLOTS];
 };
 
@@ -124,6 +124,7 @@ struct reading {
     u32 made;    /* entries, from the ledger's end on */
     u32 drops;   /* those in drop_at */
     u32 tail;    /* it ends inside a request that may be allowed, or asks for an upgrade */
+    u32 full;    /* the client has more answers to read than there is credit for */
     u32 closing; /* its last entry ends the connection */
     u32 first_refused;
     u32 has_head;
@@ -173,7 +174,8 @@ struct http {
     u8 answer_lost;  /* it is not known any more which answer is under way */
     u16 answer_status;
     u8 answer_around; /* the message in hand may go around TCP */
-    u8 pad2[3];
+    u8 answered_now;  /* an answer went around TCP, and may not have been delivered yet */
+    u8 pad2[2];
     struct walker response;
     u16 entries[ENTRIES];
 };

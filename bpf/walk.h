@@ -33,6 +33,13 @@
 /* What is in memory, whatever was stored there: the verifier follows each known value by itself. */
 #define AGAIN(place) (*(volatile typeof(place) *)&(place))
 
+/* The value, by way of memory: paths on which it differs are one to the verifier from here on. */
+#define FORGOTTEN(place, value)                                                                    \
+    ({                                                                                             \
+        (place) = (value);                                                                         \
+        AGAIN(place);                                                                              \
+    })
+
 /* False unless 0 < size <= most; two tests, which the compiler would join into one that tells the
  * verifier nothing. */
 #define IS_BETWEEN_1_AND(most, size)                                                               \
@@ -118,6 +125,7 @@ static inline int walk(void *ctx, const int source, struct grammar *grammar,
 
         if (size > PIECE)
             size = PIECE;
+        size = FORGOTTEN(walker->scratch, size);
         if (load_piece(ctx, source, at, piece, size))
             goto out;
         for (;;) {
@@ -174,7 +182,7 @@ out:
     walker->counts = counts;
     walker->reading = reading;
     walker->row = row;
-    return end;
+    return FORGOTTEN(walker->scratch, end);
 }
 
 static inline void walk_enter(struct walker *walker, u32 row)

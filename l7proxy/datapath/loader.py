@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from l7proxy.datapath.names import EPOCHS, GRAMMARS, RULE_SETS
 from l7proxy.datapath.programs import PROGRAMS, SK_MSG_VERDICT, SK_SKB_VERDICT, Program
 from l7proxy.datapath.source import SLOT_PLACEHOLDER
 
-STORAGE_MAPS = ("conns", "sockets", "clients", "servers", "proxy_listeners")
+STORAGE_MAPS = ("conns", "proxied", "sockets", "clients", "servers", "proxy_listeners")
 """Maps whose values are sockets or belong to them; BCC knows no layout for them."""
 
 RULE_TABLES = {
@@ -142,9 +143,16 @@ def load(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         ]
         loaded: dict[str, int] = {}
         lacking = ""
-        for name, program, slot in programs:
+        # The verifier takes seconds over the largest, one processor each: they begin first.
+        programs.sort(key=lambda each: bcc.lib.bpf_function_size(module, each[1].function.encode()))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            verified = {
+                name: (program, pool.submit(_load, bcc, module, program, slot))
+                for name, program, slot in reversed(programs)
+            }
+        for name, (program, result) in verified.items():
             try:
-                loaded[name] = _load(bcc, module, program, slot)
+                loaded[name] = result.result()
             except RuntimeError as error:
                 if not program.optional:
                     raise
