@@ -165,7 +165,7 @@ static inline void server_established(struct bpf_sock_ops *ctx, struct bpf_sock 
     own.client_port = flow.client_port;
     both = halves.lookup(&own);
     own.is_server = 1;
-    if (now && here) {
+    if (now && here && !proxied.sk_storage_get(sk, 0, 0)) {
         u32 client = identity_of_client(now, here, &flow), server, road;
 
         if (client != IDENTITY_PROXY) {

@@ -25,6 +25,18 @@ BPF_TABLE("lru_hash", struct flow, u32, flows, MAX_CONNECTIONS); /* client's ide
 BPF_TABLE("lru_hash", struct flow, struct endpoint, origins, MAX_CONNECTIONS);
 BPF_TABLE("lru_hash", struct half, struct half_sockets, halves, MAX_CONNECTIONS);
 BPF_SK_STORAGE(conns, struct conn);
+/* Written by user space: sockets that the proxy listens with, and all that are accepted from them
+ * (BPF_SK_STORAGE with BPF_F_CLONE). */
+struct proxied_table_t {
+    int key;
+    u32 leaf;
+    void *(*sk_storage_get)(void *, void *, int);
+    int (*sk_storage_delete)(void *);
+    u32 flags;
+};
+__attribute__((section("maps/sk_storage"))) struct proxied_table_t proxied = {
+    .flags = BPF_F_NO_PREALLOC | BPF_F_CLONE};
+BPF_ANNOTATE_KV_PAIR(proxied, int, u32);
 BPF_SOCKHASH(sockets, struct half, MAX_CONNECTIONS);
 BPF_TABLE("percpu_array", u32, u64, counters, COUNTER_MAX);
 

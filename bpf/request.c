@@ -11,6 +11,8 @@
  * task could overtake a first: while an answer is owed, only the task that sent last may send.
  */
 
+#define DELIVERY_NS 20000
+
 #define SWALLOWED SK_PASS /* a message with nothing left in it: its sender is told success */
 
 /* If http->again, the program has been run on the beginning of this message already, which was redirected.
@@ -83,6 +85,24 @@ static inline int take_over(struct http *http, struct conn *conn, struct state *
         return 0;
     count(COUNTER_WAY_REDIRECT);
     return 1;
+}
+
+/* An answer counts as given when the server's program has seen it, a moment before it is delivered:
+ * while somebody is inside send() or recv() there (each holds a reference), give him time. A client
+ * that waits for its answers has read them by now, and a server that is in recv() has sent them. */
+static inline void await_delivery(struct http *http, u64 server)
+{
+    u64 psock = 0, begin = bpf_ktime_get_ns();
+
+    bpf_probe_read_kernel(&psock, sizeof(psock), (void *)(server + OFF_SK_USER_DATA));
+    psock &= ~7ull; /* the low bits are flags, net/sock.h */
+    for (;;) {
+        OR_GOTO(out);
+        if (peek(psock, OFF_PSOCK_REFCNT) < 2 || bpf_ktime_get_ns() - begin > DELIVERY_NS)
+            break;
+    }
+out:
+    http->answered_now = 0;
 }
 
 /* The other end's socket and the connection's state, once the server's end is there. */
@@ -269,10 +289,15 @@ int on_request(struct sk_msg_md *msg)
         goto end;
     found = &http->reading;
     __builtin_memset(found, 0, sizeof(*found));
+    found->full = peek(conn->sock, OFF_RMEM_ALLOC) > now->credit;
     ledger = ledger_now(http);
     if (read_message(msg, http, grammar, rules, mask, ledger, size))
         goto end;
-    if (found->tail) {
+    if (found->first_refused && !owed(ledger) && AGAIN(found->full))
+        found->tail = 1; /* the client reads no answers: TCP makes it wait */
+    if (AGAIN(found->first_refused) && AGAIN(http->answered_now))
+        await_delivery(http, conn->peer_sock);
+    if (AGAIN(found->tail)) {
         back_to_boundary(http);
         goto to_tcp;
     }

@@ -69,6 +69,7 @@ class OpenSocket:
                  it now; of an accepted socket, its listener's. 0: not known
     ``layer``    the upper-layer protocol inside the socket, as ``mptcp``; told only where nothing
                  but listening sockets is listed
+    ``unsent``   bytes that it was given to send and that the other end has not acknowledged
     """
 
     family: int
@@ -82,6 +83,7 @@ class OpenSocket:
     cookie: int = 0
     cgroup: int = 0
     layer: str = ""
+    unsent: int = 0
 
 
 def sockets(states: int = ALL, cookies: Container[int] | None = None) -> Iterator[OpenSocket]:
@@ -172,7 +174,7 @@ def _dumped(diag: socket.socket, family: int) -> Iterator[memoryview]:
 def _socket(message: memoryview) -> OpenSocket:
     (
         family, state, _, _, local_port, remote_port, local, remote, interface, cookie,
-        _, _, _, _, inode,
+        _, _, unsent, _, inode,
     ) = _MESSAGE.unpack_from(message)  # fmt: skip
     cgroup, layer = 0, ""
     for kind, content in _attributes(message[_MESSAGE.size :]):
@@ -195,6 +197,7 @@ def _socket(message: memoryview) -> OpenSocket:
         cookie,
         cgroup,
         layer,
+        unsent if state != LISTEN else 0,  # there it is the length of the queue
     )
 
 

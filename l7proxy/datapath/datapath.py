@@ -59,7 +59,10 @@ class EbpfDatapath:
         self._slots = Slots(self._store, config.proxy.workers, config.limits.namespaces)
         self._cgroups = Cgroups(self._store, cgroup)
         self._listening = Listeners(self._store, self._cgroups)
-        self._reaper = Reaper(self._store, self._slots, config.limits.linger_timeout)
+        limits = config.limits
+        self._reaper = Reaper(
+            self._store, self._slots, limits.linger_timeout, limits.stream_timeout
+        )
         self._look_at = 0.0
         self._cookie = netns.cookie(None)
         self._key = identity_key(config.state)

@@ -2,14 +2,15 @@
 
 A program can let nothing more through, but it cannot close a connection. It puts a record in the
 queue ``doomed``, and the agent resets the connection after a while: a client that was told why
-has to have read it, and a reset throws away what is on its way.
+has to have read it, and a reset throws away what is on its way. Answers to requests from before
+are waited for.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from l7proxy.datapath import connections, libbpf, netns
 from l7proxy.datapath.layout import Table
@@ -17,8 +18,11 @@ from l7proxy.datapath.names import Doom
 from l7proxy.datapath.slots import Namespace
 from l7proxy.datapath.store import Store
 
-_AT_ONCE = tuple(Doom).index(Doom.UNDECIDED)
+_DOOMS = tuple(Doom)
+_AT_ONCE = Doom.UNDECIDED
 """Nobody was told anything, and it may be that no program holds the connection."""
+_HOPELESS = Doom.UNANSWERED
+"""Of what is owed, something never comes."""
 
 # Bounds on one call. Most of the doomed end by themselves, which is quickly found out.
 _TAKEN = 16384  # as many as the queue holds
@@ -31,22 +35,30 @@ _LIVE = connections.ALL & ~connections.LISTENING
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """A connection that has to go, by its server's socket; ``due`` is a time of the clock."""
+    """A connection that has to go, by its server's socket, when it is ``due``; if something is owed
+    to its client, later, but not after ``end``. Both are times of the clock."""
 
     cookie: int
     netns: int
     due: float
+    end: float
 
 
 class Reaper:
     """Takes the records, and carries them out when they are due."""
 
-    def __init__(self, store: Store, namespaces: Iterable[Namespace], grace: float) -> None:
-        """``namespaces``: the covered ones, asked anew each time. ``grace``: in seconds."""
+    def __init__(
+        self, store: Store, namespaces: Iterable[Namespace], grace: float, patience: float
+    ) -> None:
+        """``namespaces``: the covered ones, asked anew each time.
+
+        ``grace`` is given to all, ``patience`` at most to those that are owed something; seconds.
+        """
         self.resets = 0
         """How many connections were there to reset, so far."""
         self._namespaces = namespaces
         self._grace = grace
+        self._patience = patience
         self._waiting: deque[_Record] = deque()
         self._urgent: deque[_Record] = deque()
         self._doomed: Table | None = None
@@ -74,7 +86,7 @@ class Reaper:
                 continue  # nobody is judged there any more
             try:
                 with netns.entered(place.descriptor):
-                    self.resets += connections.reset(list(connections.sockets(_LIVE, victims)))
+                    self.resets += connections.reset(self._ripe(victims, now))
             except OSError as error:
                 failure = failure or error
         if failure is not None:
@@ -86,10 +98,12 @@ class Reaper:
             if packed is None:
                 return
             record = doomed.value.unpack(packed)
-            if record["reason"] == _AT_ONCE:
-                self._urgent.append(_Record(record["exchange"], record["netns"], now))
+            reason = _DOOMS[record["reason"]]
+            if reason is _AT_ONCE:
+                self._urgent.append(_Record(record["exchange"], record["netns"], now, now))
             else:
-                self._wait(record["exchange"], record["netns"], now)
+                patience = 0.0 if reason is _HOPELESS else self._patience
+                self._wait(record["exchange"], record["netns"], now, patience)
 
     def _take_former(self, now: float) -> None:
         some, self._former = self._former[:_FORMER], self._former[_FORMER:]
@@ -97,14 +111,28 @@ class Reaper:
             cookie = int.from_bytes(key, "little")
             exchange = self._exchanges.get(cookie)
             if exchange is not None and exchange["dead"]:
-                self._wait(cookie, exchange["netns"], now)
+                self._wait(cookie, exchange["netns"], now, self._patience)
 
-    def _wait(self, cookie: int, namespace: int, now: float) -> None:
-        self._waiting.append(_Record(cookie, namespace, now + self._grace))
+    def _wait(self, cookie: int, namespace: int, now: float, patience: float) -> None:
+        due = now + self._grace
+        self._waiting.append(_Record(cookie, namespace, due, max(due, now + patience)))
 
-    def _due(self, now: float) -> dict[int, set[int]]:
-        """Whom to reset now: cookies by namespace. The rest stays for another round."""
-        found: dict[int, set[int]] = {}
+    def _put_off(self, record: _Record, now: float) -> None:
+        self._waiting.append(replace(record, due=now + self._grace))
+
+    def _ripe(self, victims: dict[int, _Record], now: float) -> list[connections.OpenSocket]:
+        """The sockets of those that have nothing left to send; the others wait on."""
+        ripe = []
+        for sock in connections.sockets(_LIVE, victims):
+            if sock.unsent and now < victims[sock.cookie].end:
+                self._put_off(victims[sock.cookie], now)
+            else:
+                ripe.append(sock)
+        return ripe
+
+    def _due(self, now: float) -> dict[int, dict[int, _Record]]:
+        """Whom to reset now: by namespace, by cookie. The rest stays for another round."""
+        found: dict[int, dict[int, _Record]] = {}
         for _ in range(_RESETS):
             queue = self._next(now)
             if queue is None:
@@ -112,7 +140,8 @@ class Reaper:
             namespace = queue[0].netns
             if namespace not in found and len(found) == _NAMESPACES:
                 break
-            found.setdefault(namespace, set()).add(queue.popleft().cookie)
+            record = queue.popleft()
+            found.setdefault(namespace, {})[record.cookie] = record
         return found
 
     def _next(self, now: float) -> deque[_Record] | None:
@@ -120,12 +149,17 @@ class Reaper:
         if self._urgent:
             return self._urgent
         while self._waiting and self._waiting[0].due <= now:
-            if self._is_open(self._waiting[0].cookie):
+            record = self._waiting[0]
+            exchange = self._exchanges.get(record.cookie)  # goes when the server's end closes
+            if exchange is not None and not (_is_owed(exchange) and now < record.end):
                 return self._waiting
             self._waiting.popleft()
+            if exchange is not None:
+                self._put_off(record, now)
         return None
 
-    def _is_open(self, cookie: int) -> bool:
-        """What is kept of a connection goes when its server's end closes."""
-        key, size = self._exchanges.key.pack(cookie), self._exchanges.value.size
-        return libbpf.map_lookup(self._exchanges.fd, key, size) is not None
+
+def _is_owed(exchange: dict[str, int]) -> bool:
+    """Whether an answer is missing; not known where the kernel has lost track of them."""
+    made, answered = exchange["ledger"] >> 32, exchange["ledger"] & 0xFFFFFFFF
+    return made != answered and not exchange["answer_lost"]

@@ -194,13 +194,17 @@ class Slots:
         self._store.table("netns").set(each.cookie, each.slot)
 
     def _offer(self, each: Namespace) -> None:
-        """Puts the listeners where the steering program looks for them."""
-        fd = libbpf.obj_get(self._store.folder / "proxy_listeners")
+        """Puts the listeners where the steering program looks for them, marked as the proxy's."""
+        offered = libbpf.obj_get(self._store.folder / "proxy_listeners")
+        proxied = libbpf.obj_get(self._store.folder / "proxied")
         try:
             for (worker, six), sock in each.listeners.items():
+                number = sock.fileno()
+                libbpf.map_update(proxied, number.to_bytes(4, "little"), (1).to_bytes(4, "little"))
                 index = (each.slot * MAX_WORKERS + worker) * 2 + six
                 libbpf.map_update(
-                    fd, index.to_bytes(4, "little"), sock.fileno().to_bytes(8, "little")
+                    offered, index.to_bytes(4, "little"), number.to_bytes(8, "little")
                 )
         finally:
-            os.close(fd)
+            os.close(offered)
+            os.close(proxied)

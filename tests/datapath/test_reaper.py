@@ -2,7 +2,7 @@
 
 No program runs here: the records are the tests' own. Seen to fail: with ``_is_open`` always true,
 what ended by itself takes the place of others; with every reason waiting, what no program holds
-stays open.
+stays open; without ``_is_owed`` or ``_ripe``, answers are cut off.
 """
 
 from __future__ import annotations
@@ -28,11 +28,20 @@ from tests.datapath.covered import accepted
 pytestmark = pytest.mark.needs_ebpf
 
 GRACE = 5.0
+PATIENCE = 60.0
 MAPS = {
     "exchanges": (
         maps.HASH,
         maps.layout(8),
-        maps.layout(16, [["netns", 0, 8, 1], ["dead", 8, 1, 1]]),
+        maps.layout(
+            24,
+            [
+                ["netns", 0, 8, 1],
+                ["ledger", 8, 8, 1],
+                ["dead", 16, 1, 1],
+                ["answer_lost", 17, 1, 1],
+            ],
+        ),
     ),
     "doomed": (
         maps.QUEUE,
@@ -51,7 +60,7 @@ class Scene:
         self.places = [node.host, node.workloads[0]]
         self.namespaces = [self.namespace(str(each.netns)) for each in self.places]
         self.stack = contextlib.ExitStack()
-        self.reaper = Reaper(self.store, self.namespaces, GRACE)
+        self.reaper = Reaper(self.store, self.namespaces, GRACE, PATIENCE)
 
     def namespace(self, name: str) -> Namespace:
         descriptor = netns.open_named(name)
@@ -64,8 +73,8 @@ class Scene:
             client = keep(self.places[place].connect("127.0.0.1", listener.getsockname()[1]))
             return client, keep(accepted(listener))
 
-    def judge(self, server: socket.socket, place: int = 0, dead: int = 1) -> None:
-        value = {"netns": self.namespaces[place].cookie, "dead": dead}
+    def judge(self, server: socket.socket, place: int = 0, dead: int = 1, **more: int) -> None:
+        value = {"netns": self.namespaces[place].cookie, "dead": dead, **more}
         self.store.table("exchanges").set(socket_cookie(server), value)
 
     def doom(
@@ -136,6 +145,57 @@ def test_each_in_its_namespace(scene: Scene) -> None:
     assert scene.reaper.resets == 2
 
 
+OWED = 3 << 32 | 2  # three requests, two of them answered
+
+
+def test_an_owed_answer_is_waited_for(scene: Scene) -> None:
+    client, server = scene.pair()
+    scene.judge(server, ledger=OWED)
+    scene.doom(server)
+    for now in (0.0, GRACE, 2 * GRACE, 3 * GRACE):
+        scene.reaper.reap(now)
+    assert is_open(client)
+    scene.judge(server, ledger=3 << 32 | 3)
+    scene.reaper.reap(4 * GRACE)
+    assert not is_open(client)
+
+
+@pytest.mark.parametrize(
+    ("reason", "lost", "end"),
+    [(Doom.REFUSED, 0, PATIENCE), (Doom.REFUSED, 1, GRACE), (Doom.UNANSWERED, 0, GRACE)],
+)
+def test_waiting_for_an_owed_answer_has_an_end(
+    scene: Scene, reason: Doom, lost: int, end: float
+) -> None:
+    client, server = scene.pair()
+    scene.judge(server, ledger=OWED, answer_lost=lost)
+    scene.doom(server, reason=reason)
+    for now in range(int(end)):
+        scene.reaper.reap(now)
+    assert is_open(client)
+    for now in (end, end + GRACE):
+        scene.reaper.reap(now)
+    assert not is_open(client)
+
+
+def test_what_was_answered_has_to_arrive(scene: Scene) -> None:
+    client, server = scene.pair()
+    server.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            server.send(bytes(65536))
+    scene.judge(server)
+    scene.doom(server)
+    for now in (0.0, GRACE, 2 * GRACE):
+        scene.reaper.reap(now)
+    assert scene.reaper.resets == 0
+    server.shutdown(socket.SHUT_WR)
+    while client.recv(1 << 20):
+        pass
+    scene.reaper.reap(3 * GRACE)
+    assert scene.reaper.resets == 1
+
+
 def test_who_was_told_nothing_is_not_waited_for(scene: Scene) -> None:
     """Also without any state: then no program holds the connection."""
     client, server = scene.pair()
@@ -188,7 +248,7 @@ def test_what_an_agent_before_has_taken_is_carried_out(scene: Scene) -> None:
     (client, server), (other, alive) = scene.pair(), scene.pair()
     scene.judge(server)
     scene.judge(alive, dead=0)
-    successor = Reaper(scene.store, scene.namespaces, GRACE)
+    successor = Reaper(scene.store, scene.namespaces, GRACE, PATIENCE)
     for now in (0.0, GRACE):
         successor.reap(now)
     assert not is_open(client)
@@ -219,7 +279,7 @@ def test_a_failure_is_said_and_keeps_nobody_else(
 
 
 def test_without_a_kernel_road_there_is_nothing_to_do(scene: Scene) -> None:
-    idle = Reaper(Store(scene.store.folder, {}), scene.namespaces, GRACE)
+    idle = Reaper(Store(scene.store.folder, {}), scene.namespaces, GRACE, PATIENCE)
     idle.reap(0.0)
     assert idle.resets == 0
 

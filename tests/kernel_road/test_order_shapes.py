@@ -193,10 +193,7 @@ def test_refusal_behind_a_large_answer(town: Town, way: str, waits: bool, late: 
             assert answers.until_refused(2) == [(200, b"/ok-2\n"), REFUSAL]
 
 
-CUT_OFF = pytest.mark.xfail(reason="what is owed does not put off the reset", raises=OSError)
-
-
-@pytest.mark.parametrize("way", ["redirect", pytest.param("tcp", marks=CUT_OFF)])
+@pytest.mark.parametrize("way", WAYS)
 def test_refusal_cuts_off_no_answer_ahead_of_it(town: Town, way: str) -> None:
     """The client takes longer to read what is owed than a refused one is given."""
 
