@@ -106,7 +106,8 @@ def _answered(conduct: Conduct) -> tuple[bool, ...]:
 
 
 def _way(script: Script, case: Case, pieces: tuple[bytes, ...]) -> Way:
-    """Of a client whose messages are judged at its own socket if they are whole."""
-    if case.eager or max(map(len, pieces)) > _ONE_MESSAGE:
+    """Of a client whose messages are judged at its own socket if they are whole; one that does not
+    read moves to TCP."""
+    if case.eager or case.conduct is Conduct.UNREAD or max(map(len, pieces)) > _ONE_MESSAGE:
         return Way.MIXED
     return Way.REDIRECT if goes_by_redirect(script, pieces) else Way.MIXED

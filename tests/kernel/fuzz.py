@@ -26,6 +26,7 @@ from tests.kernel.vectors import cases
 
 _ROUND = 500  # cases of one road in a row
 _REPLAYS = 100
+_SHRINKING = 60.0  # seconds to make one case small; each that hangs takes six
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Hunt:
         self._stage = stage
         self._end = end
         self._hunted: tuple[str, str] | None = None
+        self._give_up = end
 
     @property
     def is_over(self) -> bool:
@@ -67,15 +69,18 @@ class Hunt:
             suppress_health_check=list(HealthCheck),
         )
         def check(case: Case) -> None:
-            if self.is_over:
+            if self.is_over or (self._hunted and time.monotonic() >= self._give_up):
                 return
             error = self.play(case)
             if error is None:
                 return
             key = (road, error.kind)
             if key not in known and self._hunted in (None, key):
-                self._hunted = key
-                raise error
+                now = time.monotonic()
+                if self._hunted is None:
+                    self._hunted, self._give_up = key, now + _SHRINKING
+                if now < self._give_up:
+                    raise error
 
         with contextlib.suppress(Disagreement, Flaky):  # it is in ``found``
             check()

@@ -22,6 +22,9 @@ from tests.kernel.stream import Garbled, split
 PATIENCE = 6.0
 """Seconds after which a connection on which nothing happens has failed."""
 
+_FULL = 0.5
+"""Seconds after which a server that cannot send has filled every buffer."""
+
 _SIOCOUTQNSD = 0x894B  # bytes in the send queue that have not been sent
 _AT_ONCE = 1 << 18
 
@@ -29,12 +32,14 @@ _AT_ONCE = 1 << 18
 class Conduct(Enum):
     """LOCKSTEP: each piece waits for the answers to what is before it. HELD: the server answers
     nothing before all is sent. FREE: nobody waits for anybody. HASTY: as FREE, and the client
-    closes its direction at once instead of waiting for the answers."""
+    closes its direction at once instead of waiting for the answers. UNREAD: each piece waits until
+    the server has answered what is before it, and the client reads nothing before all is sent."""
 
     LOCKSTEP = "lockstep"
     HELD = "held"
     FREE = "free"
     HASTY = "hasty"
+    UNREAD = "unread"
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,8 @@ def play(
                 client.read_until(_answered(plan, sent))
                 if client.end:
                     break
+            elif conduct is Conduct.UNREAD and record is not None:
+                server.await_answers(record, _served(plan, sent), _FULL)
         if conduct is Conduct.HELD:
             server.release()
         if conduct is not Conduct.HASTY:
@@ -173,6 +180,11 @@ def _server_end(server: Server, record: Record) -> str:
             return HANG
     assert record.ended is not None
     return record.ended
+
+
+def _served(plan: Sequence[Step], sent: int) -> int:
+    """How many requests the server can have answered of the first ``sent`` bytes."""
+    return sum(step.item.served and (step.item.end or 0) <= sent for step in plan)
 
 
 def _answered(plan: Sequence[Step], sent: int) -> Callable[[bytes], bool]:

@@ -41,9 +41,11 @@ class Record:
         self.received = bytearray()
         self.fault: str | None = None
         self.ended: str | None = None
+        self.answered = 0  # requests, with nothing of an answer left to send
         self._lame = False  # it has said that it closes
         self._tell = tell
         self._at = 0
+        self._read = 0
         self._request: Request | None = None
         self._reply: Reply | None = None
         self._body: BodyReader | None = None
@@ -81,6 +83,7 @@ class Record:
                 self._out[0] = self._out[0][sent:]
             else:
                 self._out.popleft()
+        self.answered = self._read
         if self._lame and self.ended is None:
             self.sock.shutdown(socket.SHUT_WR)
 
@@ -137,6 +140,7 @@ class Record:
         if not body.done:
             return False
         self._tell(request, self._content)
+        self._read += 1
         self._request = None
         self._out += self._reply.writes
         self._lame = not request.keep_alive
@@ -185,6 +189,11 @@ class Server:
             if not self.changed.wait_for(lambda: peer in self._records, timeout):
                 return None
             return self._records[peer]
+
+    def await_answers(self, record: Record, count: int, timeout: float) -> None:
+        """Waits until so many requests are answered, or the time is over."""
+        with self.changed:
+            self.changed.wait_for(lambda: record.answered >= count or record.ended, timeout)
 
     def release(self) -> None:
         """Answers what was held."""
