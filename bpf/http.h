@@ -174,8 +174,8 @@ struct http {
     u8 answer_lost;  /* it is not known any more which answer is under way */
     u16 answer_status;
     u8 answer_around; /* the message in hand may go around TCP */
-    u8 answered_now;  /* an answer went around TCP, and may not have been delivered yet */
-    u8 pad2[2];
+    u8 pad2[3];
+    u64 answered_at; /* when an answer was complete last, in microseconds of CLOCK_MONOTONIC */
     struct walker response;
     u16 entries[ENTRIES];
 };

@@ -11,8 +11,6 @@
  * task could overtake a first: while an answer is owed, only the task that sent last may send.
  */
 
-#define DELIVERY_NS 20000
-
 #define SWALLOWED SK_PASS /* a message with nothing left in it: its sender is told success */
 
 /* If http->again, the program has been run on the beginning of this message already, which was redirected.
@@ -87,22 +85,19 @@ static inline int take_over(struct http *http, struct conn *conn, struct state *
     return 1;
 }
 
-/* An answer counts as given when the server's program has seen it, a moment before it is delivered:
- * while somebody is inside send() or recv() there (each holds a reference), give him time. A client
- * that waits for its answers has read them by now, and a server that is in recv() has sent them. */
-static inline void await_delivery(struct http *http, u64 server)
+/* Whether the client may have read every answer that counts as given: an answer of ours overtakes
+ * what is not in its queue yet. response.c counts an answer a moment before the kernel delivers it,
+ * so the client must have been in recv() since then (tcp_rcv_space_adjust() takes the time there). */
+static inline int has_read(struct http *http, struct conn *conn)
 {
-    u64 psock = 0, begin = bpf_ktime_get_ns();
+    u32 arrived = peek(conn->sock, OFF_RCV_NXT);
+    u64 received = 0;
 
-    bpf_probe_read_kernel(&psock, sizeof(psock), (void *)(server + OFF_SK_USER_DATA));
-    psock &= ~7ull; /* the low bits are flags, net/sock.h */
-    for (;;) {
-        OR_GOTO(out);
-        if (peek(psock, OFF_PSOCK_REFCNT) < 2 || bpf_ktime_get_ns() - begin > DELIVERY_NS)
-            break;
-    }
-out:
-    http->answered_now = 0;
+    if (!http->answered_at)
+        return 1;
+    bpf_probe_read_kernel(&received, sizeof(received), (void *)(conn->sock + OFF_TCP_MSTAMP));
+    return received >= http->answered_at && arrived == peek(conn->peer_sock, OFF_WRITE_SEQ) &&
+           arrived == peek(conn->sock, OFF_COPIED_SEQ) && !peek_backlog(conn->sock);
 }
 
 /* The other end's socket and the connection's state, once the server's end is there. */
@@ -293,10 +288,8 @@ int on_request(struct sk_msg_md *msg)
     ledger = ledger_now(http);
     if (read_message(msg, http, grammar, rules, mask, ledger, size))
         goto end;
-    if (found->first_refused && !owed(ledger) && AGAIN(found->full))
-        found->tail = 1; /* the client reads no answers: TCP makes it wait */
-    if (AGAIN(found->first_refused) && AGAIN(http->answered_now))
-        await_delivery(http, conn->peer_sock);
+    if (found->first_refused && !owed(ledger) && (AGAIN(found->full) || !has_read(http, conn)))
+        found->tail = 1; /* TCP keeps the order, and makes a client wait that reads no answers */
     if (AGAIN(found->tail)) {
         back_to_boundary(http);
         goto to_tcp;

@@ -176,7 +176,7 @@ lost:
 /* The answer under way is complete: what is next in the ledger, if it is for us to say; else 0. */
 static inline u32 settle(struct http *http)
 {
-    http->answered_now = 1;
+    http->answered_at = bpf_ktime_get_ns() / 1000;
     for (;;) {
         OR_GOTO(lost);
         u64 ledger = ledger_now(http), settled = ledger_settled(ledger);

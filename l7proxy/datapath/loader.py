@@ -183,9 +183,8 @@ def _link(
             ("on_request", "on_request", "clients", SK_MSG_VERDICT),
             ("on_response", "on_response", "servers", SK_MSG_VERDICT),
             ("on_arrival", "on_arrival", "servers", SK_SKB_VERDICT),
+            ("on_answer", "on_receive", "clients", SK_SKB_VERDICT),
         ]
-        if receive:
-            links.append(("on_answer", "on_receive", "clients", SK_SKB_VERDICT))
     if receive:
         links.append(("on_receive", "on_receive", "sockets", SK_SKB_VERDICT))
     links.append(("on_send", "on_send", "sockets", SK_MSG_VERDICT))

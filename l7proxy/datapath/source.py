@@ -40,11 +40,11 @@ _KERNEL_OFFSETS = {
     "OFF_SNDBUF": ("sock", "sk_sndbuf"),
     "OFF_SK_USER_DATA": ("sock", "sk_user_data"),
     "OFF_PSOCK_INGRESS_QLEN": ("sk_psock", "ingress_skb.qlen"),
-    "OFF_PSOCK_REFCNT": ("sk_psock", "refcnt"),
     "OFF_SND_UNA": ("tcp_sock", "snd_una"),
     "OFF_WRITE_SEQ": ("tcp_sock", "write_seq"),
     "OFF_COPIED_SEQ": ("tcp_sock", "copied_seq"),
     "OFF_RCV_NXT": ("tcp_sock", "rcv_nxt"),
+    "OFF_TCP_MSTAMP": ("tcp_sock", "tcp_mstamp"),
 }
 
 

@@ -107,7 +107,8 @@ def _answered(conduct: Conduct) -> tuple[bool, ...]:
 
 def _way(script: Script, case: Case, pieces: tuple[bytes, ...]) -> Way:
     """Of a client whose messages are judged at its own socket if they are whole; one that does not
-    read moves to TCP."""
-    if case.eager or case.conduct is Conduct.UNREAD or max(map(len, pieces)) > _ONE_MESSAGE:
+    read before it sends on may have to go by TCP."""
+    waits = case.conduct in (Conduct.LOCKSTEP, Conduct.HELD) or len(pieces) == 1
+    if case.eager or not waits or max(map(len, pieces)) > _ONE_MESSAGE:
         return Way.MIXED
     return Way.REDIRECT if goes_by_redirect(script, pieces) else Way.MIXED
