@@ -4,57 +4,84 @@
  * order, one run at a time. This alone enforces; redirecting (request.c) goes around TCP, not
  * around the machine.
  *
- * Pieces of a head may go ahead, the one that completes it waits for the verdict. What is refused
- * ends the connection: bytes can be kept from the server only by whole sk_buffs, and the kernel's
- * count of what was read (copied_seq) must come out even for the next request to be noticed.
+ * Pieces of a head may go ahead, the one that completes it waits for the verdict. Bytes can be kept
+ * from the server only by whole sk_buffs: a refused request that has one to itself leaves the
+ * connection as it was, any other ends it.
  *
  * Fails closed: without state, tables or memory the bytes are dropped.
  */
 
 /* The sk_buff becomes our answer and leaves through the server's own socket. */
-static inline int bounce(struct __sk_buff *skb, struct http *http, u32 entry)
+static inline int bounce(struct __sk_buff *skb, struct http *http, u64 key, u32 entry, u32 size,
+                         u32 why)
 {
-    struct answer *answer = answer_of(entry);
-    u64 size;
+    struct in_place *form = form_of(http, entry, size);
 
-    if (!answer)
+    if (!form && entry & ANSWER_KEEP) {
+        entry -= ANSWER_KEEP;
+        form = form_of(http, entry, size);
+    }
+    if (!form || put_answer(skb, http, form, size)) {
+        doom(http, key, DOOMED_UNDECIDED); /* too few bytes to answer in */
         return SK_DROP;
-    size = answer->size;
-    if (!IS_BETWEEN_1_AND(ANSWER_BYTES, size))
+    }
+    /* The program at this socket will see it pass, as if the server had sent it. */
+    if (why == DOOMED_REFUSED &&
+        ledger_append(http, entry & ANSWER_TO_HEAD ? ENTRY_BOUNCE_TO_HEAD : ENTRY_BOUNCE)) {
+        doom(http, key, DOOMED_UNDECIDED);
         return SK_DROP;
-    if (bpf_skb_change_tail(skb, size, 0) || bpf_skb_store_bytes(skb, 0, answer->bytes, size, 0))
-        return SK_DROP;
+    }
+    if (!(entry & ANSWER_KEEP))
+        doom(http, key, form->is_open ? DOOMED_UNDECIDED : why);
     count(COUNTER_ANSWERED_BY_TCP);
     return servers.sk_redirect_hash(skb, &http->server_key, 0);
 }
 
-/* `start`: where the refused request begins in the sk_buff. */
+/* `start`: where the refused request begins in the sk_buff. An entry with ANSWER_KEEP is for one
+ * that is all that the sk_buff holds. */
 static inline int refuse(struct __sk_buff *skb, struct http *http, u64 key, u32 entry, u32 start,
-                         int replaces)
+                         u32 size, int replaces)
 {
-    u64 ledger = ledger_now(http);
-    u32 waiting = owed(ledger);
+    u32 waiting = owed(ledger_now(http));
 
+    entry = FORGOTTEN(http->reading.entry, entry);
     count_entry(entry);
     if (replaces) {
         /* Broken content of a request that the server has begun to read: our answer takes the
          * place of the server's, if that has not begun. */
-        doom(http, key, DOOMED_BROKEN);
-        if (waiting != 1 || start || http->answer_phase != PHASE_BOUNDARY)
+        if (waiting != 1 || start || http->answer_phase != PHASE_BOUNDARY || is_sending(http)) {
+            doom(http, key, DOOMED_BROKEN);
             return SK_DROP;
-        return bounce(skb, http, entry);
+        }
+        return bounce(skb, http, key, entry, size, DOOMED_BROKEN);
     }
-    if (!waiting && !start) {
-        doom(http, key, DOOMED_REFUSED);
-        return bounce(skb, http, entry);
-    }
-    /* An sk_buff cannot be cut to more than some 16 KB (SKB_MAX_ALLOC, net/core/filter.c). */
-    if (!waiting || bpf_skb_change_tail(skb, start, 0) || ledger_append(http, entry)) {
+    if (!waiting && !start && !is_sending(http) &&
+        (!http->is_near || delivery_of(http) != DELIVERY_UNDER_WAY))
+        return bounce(skb, http, key, entry, size, DOOMED_REFUSED);
+    if (!waiting || http->answer_lost || ledger_append(http, entry) ||
+        (start && blank_out(skb, http, start, size))) {
         doom(http, key, DOOMED_UNANSWERED);
         return SK_DROP;
     }
-    doom(http, key, DOOMED_REFUSED);
+    if (!(entry & ANSWER_KEEP))
+        doom(http, key, DOOMED_REFUSED);
     return start ? SK_PASS : SK_DROP;
+}
+
+/* Whether the connection can go on after a request that is refused: the sk_buff holds it, which
+ * begins there and whose head ends at `at`, and nothing else. */
+static inline u32 keep_of(struct http *http, struct head *head, u32 at, u32 size)
+{
+    u64 left = size - at;
+
+    if (!head->keep_alive || head->upgrade || head->http10)
+        return 0;
+    if (http->phase == PHASE_LENGTH) {
+        left -= http->skip;
+        http->skip = 0;
+        http->phase = PHASE_BOUNDARY;
+    }
+    return left || http->phase != PHASE_BOUNDARY ? 0 : ANSWER_KEEP;
 }
 
 int on_arrival(struct __sk_buff *skb)
@@ -83,6 +110,8 @@ int on_arrival(struct __sk_buff *skb)
     }
     if (http->dead)
         return SK_DROP;
+    if (owed(ledger_now(http)))
+        catch_up(http, key);
     settle_upgrade(http);
     rules = refresh(http, &mask);
     if (!rules) {
@@ -100,6 +129,7 @@ int on_arrival(struct __sk_buff *skb)
         return SK_DROP;
     head = &http->head;
     at = start = http->request.zero;
+    http->reading.ahead = http->phase == PHASE_HEAD; /* the server has got some of it */
     replaces = http->phase != PHASE_BOUNDARY && http->phase != PHASE_HEAD &&
                http->phase != PHASE_HELD;
     for (;;) {
@@ -114,13 +144,20 @@ int on_arrival(struct __sk_buff *skb)
             replaces = 0;
             continue;
         case EVENT_HEAD:
-            if (AGAIN(head->reason) != ACCEPTED)
-                return refuse(skb, http, key,
-                              refusal(AGAIN(head->reason), head->is_head ? ANSWER_TO_HEAD : 0),
-                              start, 0);
+            if (AGAIN(head->reason) != ACCEPTED) {
+                u32 how = head->is_head ? ANSWER_TO_HEAD : 0;
+
+                if (!start && !AGAIN(http->reading.ahead))
+                    how |= keep_of(http, head, at, size);
+                return refuse(skb, http, key, refusal(AGAIN(head->reason), how), start, size, 0);
+            }
             if (AGAIN(head->upgrade) && AGAIN(http->doubtful))
                 goto undecided;
-            if (ledger_append(http, entry_of(head)))
+            if (is_bouncing(http)) { /* the server could answer before our answer has left */
+                doom(http, key, DOOMED_UNANSWERED);
+                return SK_DROP;
+            }
+            if (!http->answer_lost && ledger_append(http, entry_of(head)))
                 goto undecided;
             count_decisions(REASON_RULE_ALLOWED, 1);
             http->doubtful |= head->is_head;
@@ -131,7 +168,8 @@ int on_arrival(struct __sk_buff *skb)
             }
             continue;
         case EVENT_STOP:
-            return refuse(skb, http, key, refusal(AGAIN(head->reason), 0), start, replaces);
+            return refuse(skb, http, key, refusal(AGAIN(head->reason), 0), start, size,
+                          replaces);
         default:
             goto undecided;
         }

@@ -110,6 +110,7 @@ static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct c
     if (http) {
         http->server_key = *own;
         http->netns = bpf_get_netns_cookie(ctx);
+        http->sock = (u64)sk;
         http->client = client;
         http->server = server;
         http->port = flow->server_port;
@@ -140,6 +141,8 @@ static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct c
         return;
     }
     conn->peer_sock = both->client;
+    if (http)
+        http->is_near = 1;
     both->exchange = key;
     both->server = (u64)sk;
     count(COUNTER_PAIRED);

@@ -11,9 +11,14 @@
 #define ENTRY_ANSWER 0
 #define ENTRY_ANSWER_TO_HEAD 1
 #define ENTRY_ANSWER_TO_UPGRADE 2
+#define ENTRY_BOUNCE 3 /* ours, on its way in the place of the request: the kernel sends it */
+#define ENTRY_BOUNCE_TO_HEAD 4
 #define ENTRY_REFUSAL 16 /* and above: the number of our answer in the map answers */
 #define DROPS 4     /* refused requests of one message that are each answered by themselves */
 #define ANSWER_BYTES 376
+#define IN_PLACE_BYTES 256
+#define IN_PLACE_FORMS 6
+#define IN_PLACE_DIGITS 7
 
 /* Where a message is, as HEAD, CHUNKS ... of l7proxy/compiler/head_machine.py. */
 #define PHASE_HEAD 0
@@ -98,6 +103,18 @@ struct answer {
     u8 bytes[ANSWER_BYTES + 4]; /* whole eight-byte words are copied */
 };
 
+/* One of our answers in the place of the bytes that it refuses; l7proxy/http/in_place.py. */
+struct in_place {
+    u32 least; /* it is for so many bytes and more; 0: there is no such form */
+    u32 head_size;
+    u32 tail_size;
+    u32 length_at; /* where Content-Length's digits go, 0: nowhere */
+    u32 content;   /* bytes of content, without the spaces */
+    u32 is_open;   /* it ends where the connection does */
+    u8 head[IN_PLACE_BYTES];
+    u8 tail[IN_PLACE_BYTES];
+};
+
 /*
  * The parts below are written by one program run and read by the same; they are here because what
  * is read back from a map is any number to the verifier, and need not be followed branch by branch.
@@ -128,6 +145,7 @@ struct reading {
     u32 closing; /* its last entry ends the connection */
     u32 first_refused;
     u32 has_head;
+    u32 ahead; /* the server has got some of the request in hand */
     u32 entry; /* of the request in hand */
     u32 refused;
     u32 keep;
@@ -144,6 +162,7 @@ struct reading {
 struct http {
     struct half server_key;
     u64 netns;
+    u64 sock;     /* the server's end, as struct conn has it */
     u64 mode;
     u64 ledger;   /* entries made << 32 | entries answered */
     u64 skip;     /* bytes of the request's content that come before anything to look at */
@@ -174,8 +193,10 @@ struct http {
     u8 answer_lost;  /* it is not known any more which answer is under way */
     u16 answer_status;
     u8 answer_around; /* the message in hand may go around TCP */
-    u8 pad2[3];
+    u8 is_near;       /* answers may go around TCP */
+    u8 pad2[2];
     u64 answered_at; /* when an answer was complete last, in microseconds of CLOCK_MONOTONIC */
+    u64 answerer;    /* the task that gave it, by its address */
     struct walker response;
     u16 entries[ENTRIES];
 };

@@ -47,3 +47,12 @@ static inline int ledger_append(struct http *http, u16 entry)
 out:
     return -1;
 }
+
+/* Whether an answer of ours is on its way from arrival.c to the server's own program. */
+static inline int is_bouncing(struct http *http)
+{
+    u64 ledger = ledger_now(http);
+    u32 next = http->entries[ENTRY_NEXT(ledger)];
+
+    return owed(ledger) && (next == ENTRY_BOUNCE || next == ENTRY_BOUNCE_TO_HEAD);
+}

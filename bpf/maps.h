@@ -48,6 +48,7 @@ _Static_assert(sizeof(struct grammar) == GRAMMAR_BYTES, "l7proxy/compiler/head_m
 _Static_assert(sizeof(struct rules_small) == SMALL_RULES_BYTES, "l7proxy/compiler/rules_map.py");
 _Static_assert(sizeof(struct rules_large) == LARGE_RULES_BYTES, "l7proxy/compiler/rules_map.py");
 BPF_ARRAY(answers, struct answer, REASON_MAX * 8);
+BPF_ARRAY(in_place, struct in_place, REASON_MAX * 4 * IN_PLACE_FORMS);
 BPF_ARRAY(blank, struct http, 1); /* what a connection begins with */
 BPF_F_TABLE("hash", u64, struct http, exchanges, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 BPF_QUEUE(doomed, struct doomed, 16384); /* for the agent to reset */

@@ -68,7 +68,7 @@ static inline int take_over(struct http *http, struct conn *conn, struct state *
     if (peek(conn->peer_sock, OFF_RCVLOWAT) > 1)
         return 0;
     if (mode == MODE_TCP) {
-        if (http->phase != PHASE_BOUNDARY || queued || !drained(conn->sock, conn->peer_sock) ||
+        if (http->dead || http->phase != PHASE_BOUNDARY || queued || !drained(conn->sock, conn->peer_sock) ||
             __sync_val_compare_and_swap(&http->mode, MODE_TCP, MODE_REDIRECT) != MODE_TCP)
             return 0;
         conn->tcp_seq = seq;
@@ -85,19 +85,23 @@ static inline int take_over(struct http *http, struct conn *conn, struct state *
     return 1;
 }
 
-/* Whether the client may have read every answer that counts as given: an answer of ours overtakes
- * what is not in its queue yet. response.c counts an answer a moment before the kernel delivers it,
- * so the client must have been in recv() since then (tcp_rcv_space_adjust() takes the time there). */
-static inline int has_read(struct http *http, struct conn *conn)
+/* Whether an answer of ours would come behind all that count as given: 1; not if it goes around
+ * TCP: 0; or it is not known: -1. A client that waits for its answers has been in recv() since the
+ * last (tcp_rcv_space_adjust() takes the time there). */
+static inline int is_our_turn(struct http *http, struct conn *conn)
 {
     u32 arrived = peek(conn->sock, OFF_RCV_NXT);
     u64 received = 0;
+    int delivery;
 
-    if (!http->answered_at)
-        return 1;
+    if (arrived != peek(conn->peer_sock, OFF_WRITE_SEQ) ||
+        arrived != peek(conn->sock, OFF_COPIED_SEQ) || is_sending(http) || peek_backlog(conn->sock))
+        return 0;
+    delivery = delivery_of(http);
+    if (delivery != DELIVERY_UNKNOWN)
+        return delivery == DELIVERY_OVER ? 1 : -1;
     bpf_probe_read_kernel(&received, sizeof(received), (void *)(conn->sock + OFF_TCP_MSTAMP));
-    return received >= http->answered_at && arrived == peek(conn->peer_sock, OFF_WRITE_SEQ) &&
-           arrived == peek(conn->sock, OFF_COPIED_SEQ) && !peek_backlog(conn->sock);
+    return received >= http->answered_at ? 1 : -1;
 }
 
 /* The other end's socket and the connection's state, once the server's end is there. */
@@ -201,7 +205,7 @@ static inline int read_message(struct sk_msg_md *msg, struct http *http, struct 
         } else if (note_refusal(http, ledger, found->entry | found->keep, at)) {
             return -1;
         }
-        if (found->made + owed(ledger) >= ENTRIES - 8)
+        if (found->made + owed(ledger) >= ENTRIES - 8 && !AGAIN(http->answer_lost))
             return -1;
         found->start = at;
         found->refused = 0;
@@ -288,8 +292,8 @@ int on_request(struct sk_msg_md *msg)
     ledger = ledger_now(http);
     if (read_message(msg, http, grammar, rules, mask, ledger, size))
         goto end;
-    if (found->first_refused && !owed(ledger) && (AGAIN(found->full) || !has_read(http, conn)))
-        found->tail = 1; /* TCP keeps the order, and makes a client wait that reads no answers */
+    if (found->drops && owed(ledger) && is_sending(http))
+        found->tail = 1; /* what is sent unseen is counted where TCP arrives */
     if (AGAIN(found->tail)) {
         back_to_boundary(http);
         goto to_tcp;
@@ -300,6 +304,16 @@ int on_request(struct sk_msg_md *msg)
             u32 entry = http->entries[ENTRY_MADE(ledger, 0)];
             u32 end = found->drop_size[0];
 
+            int turn = is_our_turn(http, conn);
+
+            if (turn < 0) {
+                why = DOOMED_UNANSWERED;
+                goto end;
+            }
+            if (!turn || AGAIN(found->full)) {
+                back_to_boundary(http); /* TCP makes a client wait that reads no answers */
+                goto to_tcp;
+            }
             if (!ledger_swap(http, ledger, ledger_settled(ledger + (1ull << 32))))
                 goto end; /* nobody else changes it while nothing is owed */
             if (end < size)
@@ -308,6 +322,10 @@ int on_request(struct sk_msg_md *msg)
                 doom(http, conn->exchange, DOOMED_REFUSED);
             count_entry(entry);
             return answer_here(msg, http, conn, end, entry);
+        }
+        if (found->drops && AGAIN(http->answer_lost)) {
+            why = DOOMED_UNANSWERED; /* whose turn it is, is not known */
+            goto end;
         }
         if (ledger_swap(http, ledger, ledger + ((u64)found->made << 32)))
             goto committed;

@@ -40,20 +40,6 @@ static inline int insert_answer(struct sk_msg_md *msg, struct http *http, u32 at
     return write_answer(msg, http, answer, shift, size) ? -1 : size;
 }
 
-/* Bytes that the kernel took without showing them: the rest of a message that did not fit into
- * the send buffer at once, and what followed it in the same send(). */
-static inline void unseen(struct http *http, u32 size)
-{
-    u64 gone = size;
-
-    if (http->answer_phase == PHASE_PASSING || http->answer_lost)
-        return;
-    if (size >> 31 || http->answer_phase == PHASE_BOUNDARY || gone >= http->answer_skip)
-        http->answer_lost = 1;
-    else
-        http->answer_skip -= gone;
-}
-
 /* An answer's head is complete: what follows. Returns whether the answer ends here. */
 static inline int begin_answer(struct http *http, struct grammar *grammar, u32 entry)
 {
@@ -65,7 +51,7 @@ static inline int begin_answer(struct http *http, struct grammar *grammar, u32 e
         http->answer_lost = 1;
         return 0;
     }
-    if (entry == ENTRY_ANSWER_TO_HEAD || status < 200 || status == 204 || status == 304) {
+    if (entry == ENTRY_ANSWER_TO_HEAD || entry == ENTRY_BOUNCE_TO_HEAD || status < 200 || status == 204 || status == 304) {
         if (status == 101) {
             if (entry != ENTRY_ANSWER_TO_UPGRADE || !HAS(w, WEBSOCKET)) {
                 http->answer_lost = 1;
@@ -173,28 +159,6 @@ lost:
     return 0;
 }
 
-/* The answer under way is complete: what is next in the ledger, if it is for us to say; else 0. */
-static inline u32 settle(struct http *http)
-{
-    http->answered_at = bpf_ktime_get_ns() / 1000;
-    for (;;) {
-        OR_GOTO(lost);
-        u64 ledger = ledger_now(http), settled = ledger_settled(ledger);
-        u32 next = http->entries[ENTRY_NEXT(settled)];
-
-        if (owed(settled) && next >= ENTRY_REFUSAL) {
-            /* The refusal stays the next entry until it is in the message. */
-            if (ledger_swap(http, ledger, settled))
-                return next;
-        } else if (ledger_swap(http, ledger, settled)) {
-            return 0;
-        }
-    }
-lost:
-    http->answer_lost = 1;
-    return 0;
-}
-
 int on_response(struct sk_msg_md *msg)
 {
     struct bpf_sock *sk = msg->sk;
@@ -219,9 +183,10 @@ int on_response(struct sk_msg_md *msg)
     at = http->response.zero;
     seq = peek(conn->sock, OFF_WRITE_SEQ);
     if (seq != http->answer_seq)
-        unseen(http, seq - http->answer_seq);
-    http->answer_around =
-        conn->peer_sock && conn->peer.client_port && may_redirect(conn, now, size);
+        unseen(http, conn->exchange, seq - http->answer_seq);
+    /* No task of the server's sends a bounce, so nobody could tell when it is delivered. */
+    http->answer_around = conn->peer_sock && conn->peer.client_port && !is_bouncing(http) &&
+                          may_redirect(conn, now, size);
     content = http->answer_skip >= size && http->answer_phase != PHASE_BOUNDARY;
     if (!grammar)
         http->answer_lost = 1;
@@ -230,8 +195,11 @@ int on_response(struct sk_msg_md *msg)
             OR_GOTO(lost);
             if (!follow_answers(msg, http, grammar, &at, size))
                 break;
+            if (AGAIN(http->answer_around)) {
+                http->answered_at = bpf_ktime_get_ns() / 1000;
+                http->answerer = bpf_get_current_task();
+            }
             u32 entry = settle(http);
-
             while (entry) {
                 OR_GOTO(lost);
                 int more = -1;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import sys
 from collections.abc import Iterator
@@ -12,13 +13,18 @@ from l7proxy.datapath.names import (
     ANSWER_HTTP10,
     ANSWER_KEEP,
     ANSWER_TO_HEAD,
+    IN_PLACE_BYTES,
+    IN_PLACE_FORMS,
     REASON_NUMBERS,
 )
 from l7proxy.datapath.store import Store
 from l7proxy.http.answers import answer
+from l7proxy.http.in_place import forms
 from l7proxy.reasons import Reason
 
-_ANSWER = struct.Struct(f"=I{ANSWER_BYTES + 4}s")  # struct answer of bpf/http.h
+# struct answer and struct in_place of bpf/http.h
+_ANSWER = struct.Struct(f"=I{ANSWER_BYTES + 4}s")
+_IN_PLACE = struct.Struct(f"=6I{IN_PLACE_BYTES}s{IN_PLACE_BYTES}s")
 
 
 def map_values() -> Iterator[tuple[int, bytes]]:
@@ -41,11 +47,32 @@ def map_values() -> Iterator[tuple[int, bytes]]:
             yield number * 8 + form, _ANSWER.pack(len(text), text)
 
 
+def in_place_values() -> Iterator[tuple[int, bytes]]:
+    """(number, struct in_place) for each form of each answer: asked by HEAD or not, the connection
+    goes on or not.
+
+    Raises ValueError where there is no room for a form.
+    """
+    for reason, number in REASON_NUMBERS.items():
+        if not is_answered(reason):
+            continue
+        for head, keep in itertools.product((False, True), repeat=2):
+            first = (number * 4 + head * 2 + keep) * IN_PLACE_FORMS
+            for place, form in enumerate(forms(reason, keep_alive=keep, head=head)):
+                halves = form.head, form.tail
+                if place == IN_PLACE_FORMS or max(map(len, halves)) > IN_PLACE_BYTES:
+                    raise ValueError(f"there is no room for the forms of {reason}")
+                sizes = form.least, len(form.head), len(form.tail)
+                more = form.length_at, form.content, form.is_open
+                yield first + place, _IN_PLACE.pack(*sizes, *more, *halves)
+
+
 def write(store: Store) -> None:
-    """Fills the map ``answers``. Raises OSError."""
-    fd = store.table("answers").fd
-    for number, value in map_values():
-        libbpf.map_update(fd, number.to_bytes(4, sys.byteorder), value)
+    """Fills the maps ``answers`` and ``in_place``. Raises OSError."""
+    for name, values in (("answers", map_values()), ("in_place", in_place_values())):
+        fd = store.table(name).fd
+        for number, value in values:
+            libbpf.map_update(fd, number.to_bytes(4, sys.byteorder), value)
 
 
 def is_answered(reason: Reason) -> bool:

@@ -50,8 +50,14 @@ GRAMMARS = 64
 EPOCHS = 2
 """A policy set and its successor are in the maps at the same time."""
 
+IN_PLACE_BYTES, IN_PLACE_FORMS = 256, 6
+"""Of answers in the place of refused bytes: the most that either half has, and how many forms."""
+
 ANSWER_BYTES = 376
 """The most that one of our own answers has."""
+
+PHASE_BOUNDARY = 6
+"""Where a direction of a connection is between two messages."""
 
 ANSWER_KEEP, ANSWER_HTTP10, ANSWER_TO_HEAD = 1, 2, 4
 """The form of an answer: the connection goes on, the client is an HTTP/1.0 one, asked by HEAD. Its

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from l7proxy.datapath import connections, libbpf, netns
 from l7proxy.datapath.layout import Table
-from l7proxy.datapath.names import Doom
+from l7proxy.datapath.names import PHASE_BOUNDARY, Doom
 from l7proxy.datapath.slots import Namespace
 from l7proxy.datapath.store import Store
 
@@ -160,6 +160,7 @@ class Reaper:
 
 
 def _is_owed(exchange: dict[str, int]) -> bool:
-    """Whether an answer is missing; not known where the kernel has lost track of them."""
+    """Whether an answer is missing that has not begun: the end of one is not always seen."""
     made, answered = exchange["ledger"] >> 32, exchange["ledger"] & 0xFFFFFFFF
-    return made != answered and not exchange["answer_lost"]
+    begun = exchange["answer_lost"] or exchange["answer_phase"] != PHASE_BOUNDARY
+    return made != answered and not begun

@@ -21,7 +21,8 @@ from l7proxy.limits import Limits
 FILES = (
     "types.h", "http.h", "maps.h", "address.h", "identity.h", "guard.c", "connect.c", "peername.c",
     "steer.c", "connection.c", "redirect.c", "receive.c", "walk.h", "meaning.h", "verdict.h",
-    "ledger.h", "judge.h", "follow.h", "arrival.c", "request.c", "response.c",
+    "ledger.h", "judge.h", "delivery.h", "answered.h", "follow.h", "bounce.h", "arrival.c",
+    "request.c", "response.c",
 )  # fmt: skip
 """In this order; each may use what stands in the ones before it."""
 
@@ -40,6 +41,8 @@ _KERNEL_OFFSETS = {
     "OFF_SNDBUF": ("sock", "sk_sndbuf"),
     "OFF_SK_USER_DATA": ("sock", "sk_user_data"),
     "OFF_PSOCK_INGRESS_QLEN": ("sk_psock", "ingress_skb.qlen"),
+    "OFF_PSOCK_REFCNT": ("sk_psock", "refcnt"),
+    "OFF_TASK_STATE": ("task_struct", "__state"),
     "OFF_SND_UNA": ("tcp_sock", "snd_una"),
     "OFF_WRITE_SEQ": ("tcp_sock", "write_seq"),
     "OFF_COPIED_SEQ": ("tcp_sock", "copied_seq"),

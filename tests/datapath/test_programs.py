@@ -37,8 +37,8 @@ BUDGET = {
     "on_sk_lookup": 2500,
     "on_send": 800,
     "on_receive": 10,
-    "on_request": 250_000,
-    "on_response": 250_000,
+    "on_request": 450_000,
+    "on_response": 400_000,
     "on_arrival": 250_000,
 }
 """Instructions that the verifier walked through; the kernel's own limit is a million."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from l7proxy.datapath import libbpf, netns, reaper
-from l7proxy.datapath.names import Doom
+from l7proxy.datapath.names import PHASE_BOUNDARY, Doom
 from l7proxy.datapath.reaper import Reaper
 from l7proxy.datapath.slots import Namespace
 from l7proxy.datapath.store import Store
@@ -40,6 +40,7 @@ MAPS = {
                 ["ledger", 8, 8, 1],
                 ["dead", 16, 1, 1],
                 ["answer_lost", 17, 1, 1],
+                ["answer_phase", 18, 1, 1],
             ],
         ),
     ),
@@ -74,7 +75,8 @@ class Scene:
             return client, keep(accepted(listener))
 
     def judge(self, server: socket.socket, place: int = 0, dead: int = 1, **more: int) -> None:
-        value = {"netns": self.namespaces[place].cookie, "dead": dead, **more}
+        value = {"netns": self.namespaces[place].cookie, "dead": dead}
+        value |= {"answer_phase": PHASE_BOUNDARY, **more}
         self.store.table("exchanges").set(socket_cookie(server), value)
 
     def doom(
@@ -161,14 +163,19 @@ def test_an_owed_answer_is_waited_for(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "lost", "end"),
-    [(Doom.REFUSED, 0, PATIENCE), (Doom.REFUSED, 1, GRACE), (Doom.UNANSWERED, 0, GRACE)],
+    ("reason", "more", "end"),
+    [
+        (Doom.REFUSED, {}, PATIENCE),
+        (Doom.REFUSED, {"answer_lost": 1}, GRACE),
+        (Doom.REFUSED, {"answer_phase": PHASE_BOUNDARY - 1}, GRACE),
+        (Doom.UNANSWERED, {}, GRACE),
+    ],
 )
 def test_waiting_for_an_owed_answer_has_an_end(
-    scene: Scene, reason: Doom, lost: int, end: float
+    scene: Scene, reason: Doom, more: dict[str, int], end: float
 ) -> None:
     client, server = scene.pair()
-    scene.judge(server, ledger=OWED, answer_lost=lost)
+    scene.judge(server, ledger=OWED, **more)
     scene.doom(server, reason=reason)
     for now in range(int(end)):
         scene.reaper.reap(now)

@@ -82,7 +82,8 @@ def run(stage: Stage, case: Case) -> Outcome:
         tables, parser, names = scripts(stage, pieces, answered=answered)
         script = parser if road.way is Way.PROXY else tables
         way = road.way or _way(script, case, pieces)
-        plan = list(steps(script, way, pieces, hasty=hasty, merged=case.eager))
+        waits = _waits(case)
+        plan = list(steps(script, way, pieces, hasty=hasty, merged=case.eager, waits=waits))
         seen = seen or play(road, pieces, plan, case.conduct, eager=case.eager)
         try:
             return Outcome(way, names | compare(script, way, plan, seen))
@@ -105,10 +106,14 @@ def _answered(conduct: Conduct) -> tuple[bool, ...]:
     return (False, True)
 
 
+def _waits(case: Case) -> bool:
+    """Whether the client never sends while an answer is on its way."""
+    return case.conduct in (Conduct.LOCKSTEP, Conduct.HELD) or len(case.pieces) == 1
+
+
 def _way(script: Script, case: Case, pieces: tuple[bytes, ...]) -> Way:
     """Of a client whose messages are judged at its own socket if they are whole; one that does not
     read before it sends on may have to go by TCP."""
-    waits = case.conduct in (Conduct.LOCKSTEP, Conduct.HELD) or len(pieces) == 1
-    if case.eager or not waits or max(map(len, pieces)) > _ONE_MESSAGE:
+    if case.eager or not _waits(case) or max(map(len, pieces)) > _ONE_MESSAGE:
         return Way.MIXED
     return Way.REDIRECT if goes_by_redirect(script, pieces) else Way.MIXED

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import accumulate
 
 from l7proxy.compiler.head_meaning import refusal
 from l7proxy.http.answers import CONTINUE, answer
+from l7proxy.http.in_place import forms_of
 from l7proxy.reasons import Reason
 from tests.kernel.differences import Difference, Way
 from tests.kernel.replies import reply
@@ -21,6 +22,10 @@ DROPS = 4
 """Refusals in one message that are each answered by themselves."""
 
 
+SHORTEST = 17
+"""Bytes of the shortest answer."""
+
+
 class Kind(Enum):
     SERVED = "the server's answer"
     REFUSED = "our answer"
@@ -30,12 +35,28 @@ class Kind(Enum):
 @dataclass(frozen=True)
 class Choice:
     """``raw``: the answer's bytes; empty where the proxy writes a head of its own. ``ends``: the
-    connection serves nothing after it."""
+    connection serves nothing after it. ``by_tcp``: the answer is as long as what it refuses."""
 
     kind: Kind
     raw: bytes = b""
     ends: bool = False
     names: frozenset[Difference] = frozenset()
+    by_tcp: bool = False
+
+    def begins(self, stream: bytes) -> bytes | None:
+        """The answer if ``stream`` begins with it, as long as it is there."""
+        if stream.startswith(self.raw):
+            return self.raw
+        interim = CONTINUE if self.raw.startswith(CONTINUE) else b""
+        if not self.by_tcp or not stream.startswith(interim):
+            return None
+        stream = stream[len(interim) :]
+        for form in forms_of(self.raw[len(interim) :]):
+            spaces = len(stream[len(form.head) :]) - len(stream[len(form.head) :].lstrip(b" "))
+            size = len(form.head) + spaces + len(form.tail)
+            if size >= form.least and stream.startswith(form.filled(size)):
+                return interim + stream[:size]
+        return None
 
     def __str__(self) -> str:
         names = "".join(f" ({name.name})" for name in self.names)
@@ -54,19 +75,30 @@ class Step:
 
 
 def steps(
-    script: Script, way: Way, pieces: Sequence[bytes], *, hasty: bool = False, merged: bool = False
+    script: Script,
+    way: Way,
+    pieces: Sequence[bytes],
+    *,
+    hasty: bool = False,
+    merged: bool = False,
+    waits: bool = True,
 ) -> Iterator[Step]:
     """The requests of a script, up to the one that ends the connection in any case.
 
     ``hasty``: the client does not wait for answers before it closes its direction. ``merged``: the
-    server's end may see several pieces as one.
+    server's end may see several pieces as one. ``waits``: the client sends nothing while an answer
+    is on its way.
     """
     edges = list(accumulate(map(len, pieces)))
     crowded = _crowded(script, edges)
-    in_doubt = False
+    in_doubt = may_bounce = False
     breaks = _breaks(script, edges)
     for item in script.items:
         choices = _Choices(item, way, edges).all()
+        if way in (Way.TCP, Way.MIXED) and any(each.kind is Kind.REFUSED for each in choices):
+            choices = [replace(each, by_tcp=each.kind is Kind.REFUSED) for each in choices]
+            if _size(edges, item.decided) < SHORTEST:
+                choices.append(_silent(Difference.TOO_SHORT))
         if way in (Way.TCP, Way.MIXED) and item.served and breaks:
             assert item.end is not None
             if merged or _piece(edges, item.end) in breaks:
@@ -75,6 +107,11 @@ def steps(
             choices.append(_silent(Difference.CROWDED))
         if way in (Way.TCP, Way.MIXED) and in_doubt and item.head is not None and item.head.upgrade:
             choices.append(_silent(Difference.UPGRADE_IN_DOUBT))
+        if not waits and way is Way.MIXED and choices[0].kind is Kind.REFUSED:
+            choices.append(_silent(Difference.IN_DELIVERY))
+        if not waits and way in (Way.TCP, Way.MIXED) and may_bounce:
+            choices.append(_silent(Difference.BEHIND_BOUNCE))
+        may_bounce |= any(each.by_tcp and not each.ends for each in choices)
         if hasty and way in (Way.TCP, Way.MIXED) and choices[0].kind is Kind.REFUSED:
             choices.append(_silent(Difference.HASTY))
         in_doubt |= _leaves_doubt(item)
@@ -127,6 +164,12 @@ def goes_by_redirect(script: Script, pieces: Sequence[bytes]) -> bool:
 def _piece(edges: Sequence[int], place: int) -> int:
     """The number of the piece with the byte before ``place``."""
     return bisect_left(edges, place)
+
+
+def _size(edges: Sequence[int], place: int) -> int:
+    """Of the piece with the byte before ``place``."""
+    number = _piece(edges, place)
+    return edges[number] - (edges[number - 1] if number else 0)
 
 
 def _crowded(script: Script, edges: Sequence[int]) -> set[int]:
@@ -184,9 +227,11 @@ class _Choices:
         closing = answer(reason, head=is_head)
         keeping = answer(reason, keep_alive=True, client_minor=head.minor, head=is_head)
         can_keep = head.keep_alive and not head.upgrade
-        by_tcp = _refused(closing, *([Difference.CLOSES] if can_keep else []))
+        by_tcp = [_refused(closing, *([Difference.CLOSES] if can_keep else []))]
+        if can_keep:
+            by_tcp.insert(0, _refused(keeping, ends=False))
         if self.way is Way.TCP:
-            return [by_tcp]
+            return by_tcp
         here = self._edges[_piece(self._edges, head.end)]
         left = None if item.end is None else max(item.end - here, 0)
         if isinstance(head.framing, int):
@@ -207,7 +252,7 @@ class _Choices:
                 broken = [_refused(self._stopped(item.cause, head=True))]
             choices = broken if item.stopped <= here else choices + self._named(broken)
         if self.way is Way.MIXED:
-            choices.append(by_tcp)
+            choices += by_tcp
         if self.way is Way.PROXY and head.has_content and can_keep:
             choices += self._named([_refused(keeping, ends=False), _refused(closing)])
         return choices

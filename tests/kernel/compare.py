@@ -106,8 +106,9 @@ def _compare(script: Script, way: Way, plan: Sequence[Step], seen: Seen) -> froz
 
 def _answers(plan: Sequence[Step], stream: bytes) -> tuple[list[Answer], bytes]:
     def ours(number: int, rest: bytes) -> bytes | None:
-        known = [each.raw for each in plan[number].choices if each.kind is Kind.REFUSED]
-        return next((raw for raw in sorted(known, key=len)[::-1] if rest.startswith(raw)), None)
+        refused = [each for each in plan[number].choices if each.kind is Kind.REFUSED]
+        known = [raw for each in refused if (raw := each.begins(rest))]
+        return max(known, key=len, default=None)
 
     try:
         return split(stream, [each.item.method for each in plan], ours)
@@ -150,7 +151,7 @@ def _fits(choice: Choice, item: Item, answer: Answer | None) -> bool:
         case Kind.SILENT:
             return answer is None
         case Kind.REFUSED:
-            return answer is not None and answer.raw == choice.raw
+            return answer is not None and choice.begins(answer.raw) == answer.raw
         case Kind.SERVED if answer is not None:
             assert item.head is not None
             if choice.raw:
@@ -179,8 +180,8 @@ def _client_rest(plan: Sequence[Step], rest: bytes, told: _Told) -> None:
     assert told.last is not None
     for step in plan[plan.index(told.last) + 1 :]:
         for choice in step.choices:
-            if choice.kind is Kind.REFUSED and rest.startswith(choice.raw):
-                rest = rest[len(choice.raw) :]
+            if choice.kind is Kind.REFUSED and (raw := choice.begins(rest)):
+                rest = rest[len(raw) :]
                 told.names.add(Difference.AFTER_CLOSE)
                 break
     if rest:
@@ -206,7 +207,11 @@ def _server_bytes(script: Script, way: Way, plan: Sequence[Step], got: bytes, to
         if rest != script.wire[item.start :]:
             raise Disagreement("the server did not get what came of a request", (want, rest))
         return
-    if rest:
+    if _is_blanked(way, rest):
+        if len(rest) > len(script.wire) - item.start:
+            raise Disagreement("the server got more empty lines than bytes are refused", rest)
+        told.names.add(Difference.BLANKED)
+    elif rest:
         _ahead(script, way, item, rest)
         told.names.add(Difference.AHEAD)
 
@@ -218,6 +223,11 @@ def _ahead(script: Script, way: Way, item: Item, rest: bytes) -> None:
         raise Disagreement("the server got some of what is refused", rest)
     if not may.startswith(rest):
         raise Disagreement("the server got more of what is refused than may be ahead", rest)
+
+
+def _is_blanked(way: Way, rest: bytes) -> bool:
+    """Whether the server got empty lines in the place of what is refused."""
+    return way is not Way.REDIRECT and rest != b"" and not rest.strip(b"\r\n")
 
 
 def _after_close(script: Script, way: Way, plan: Sequence[Step], rest: bytes, told: _Told) -> None:
@@ -237,6 +247,9 @@ def _after_close(script: Script, way: Way, plan: Sequence[Step], rest: bytes, to
             rest = rest[len(own) :]
         elif item.pending:
             break
+        elif _is_blanked(way, rest):
+            told.names.add(Difference.BLANKED)
+            return
         elif rest and script.wire[item.start : item.end].startswith(rest):
             _ahead(script, way, item, rest)
             return

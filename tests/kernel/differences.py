@@ -39,10 +39,16 @@ class Difference(Enum):
     LLHTTP_TAB = "llhttp takes no tab behind a transfer coding, and refuses the request"
 
     # The kernel's ways.
-    CLOSES = "on the TCP way the first refusal ends the connection"
+    CLOSES = "by TCP, a refusal that has no segment to itself ends the connection"
+    TOO_SHORT = "by TCP, a refused request whose last piece has less than 17 bytes is not answered"
+    BLANKED = "by TCP, what is refused behind allowed bytes reaches the server as empty lines"
     AHEAD = "on the TCP way an incomplete part of what is refused has reached the server"
     UNANSWERED_BREAK = "broken content that came by TCP ends the connection without an answer"
     LOST_BEFORE_BREAK = "what comes in one segment with broken content behind it is lost with it"
+    BEHIND_BOUNCE = "by TCP, what is pipelined behind our answer before that leaves is not served"
+    IN_DELIVERY = (
+        "a refusal pipelined into the delivery of an answer ends the connection without one"
+    )
     HASTY = "by TCP, a client that closes its direction at once may not get our answer"
     CROWDED = "more refusals in one message than are answered by themselves end the connection"
     UPGRADE_IN_DOUBT = "an upgrade ends a connection on which answers could be mistaken"

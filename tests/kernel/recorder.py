@@ -97,6 +97,8 @@ class Record:
             return True
         if self.fault is not None:
             return False
+        while self.received[self._at : self._at + 1] in (b"\r", b"\n"):
+            self._at += 1  # as servers do: RFC 9112 2.2
         end = find_end(self.received, self._at)
         if end < 0:
             return False

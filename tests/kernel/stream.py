@@ -50,7 +50,8 @@ def split(
 
 def _refusal(raw: bytes) -> Answer:
     head, _, content = raw.removeprefix(CONTINUE).partition(b"\r\n\r\n")
-    return Answer(raw, int(head[9:12]), content, b"\r\nConnection: close" in head)
+    closes = b"\r\nConnection: close" in head or b"\r\n" not in head
+    return Answer(raw, int(head[9:12]), content, closes)
 
 
 def _first(stream: bytes, method: bytes) -> Answer | None:

@@ -13,6 +13,7 @@ import pytest
 
 from l7proxy.compiler.admission import compile_admission
 from l7proxy.http.answers import CONTINUE, answer
+from l7proxy.http.in_place import filled
 from l7proxy.policy.decide import Decider
 from l7proxy.policy.model import Direction, HttpRule, RuleAction
 from l7proxy.policy.verdict import Admission, HttpLayer
@@ -139,10 +140,43 @@ def test_disagreements(kind: str, change: dict[str, object]) -> None:
     disagrees(kind, Way.REDIRECT, [GET + DENIED, OTHER], replace(REDIRECTED, **change))
 
 
-def test_by_tcp_the_first_refusal_ends_the_connection() -> None:
+def test_by_tcp_a_refusal_may_end_the_connection() -> None:
     seen = Seen(served(GET) + CLOSED, "EOF", GET)
     assert told(Way.TCP, [GET + DENIED, OTHER], seen) == {"CLOSES"}
-    disagrees("our answer no-rule-matched wanted, 403", Way.TCP, [GET + DENIED, OTHER], REDIRECTED)
+    assert told(Way.TCP, [GET, DENIED, OTHER], REDIRECTED) == set()
+    blanked = replace(seen, server=GET + b"\r\n" * 16)
+    assert told(Way.TCP, [GET + DENIED, OTHER], blanked) == {"CLOSES", "BLANKED"}
+    disagrees(
+        "the server got more empty lines than bytes are refused",
+        Way.TCP,
+        [GET + DENIED],
+        replace(seen, server=GET + b"\n" * (len(DENIED) + 1)),
+    )
+    kind = "the server got what nobody asked for"
+    disagrees(kind, Way.REDIRECT, [DENIED], Seen(KEPT, "EOF", b"\r\n"))
+
+
+@pytest.mark.parametrize("size", [36, 50, 61, 100, 2000])
+def test_by_tcp_an_answer_is_as_long_as_what_it_refuses(size: int) -> None:
+    for text, names in ((KEPT, set()), (CLOSED, {"CLOSES"})):
+        keep = text is KEPT
+        answer = filled(Reason.NO_RULE_MATCHED, size, keep_alive=keep, head=False)
+        assert answer is not None
+        got = Seen(answer, "EOF")
+        assert told(Way.TCP, [DENIED], got) == names
+        for wrong in (answer[:-1], answer.replace(b"403", b"404"), answer + b" "):
+            with pytest.raises(Disagreement):
+                told(Way.TCP, [DENIED], replace(got, client=wrong))
+        if answer != text:
+            with pytest.raises(Disagreement):
+                told(Way.REDIRECT, [DENIED], got)
+
+
+def test_by_tcp_too_short_a_piece_is_not_answered() -> None:
+    pieces, seen = [DENIED[:-16], DENIED[-16:]], Seen(b"", "EOF", DENIED[:-16])
+    assert told(Way.TCP, pieces, seen) == {"TOO_SHORT", "AHEAD"}
+    with pytest.raises(Disagreement):
+        told(Way.TCP, [DENIED[:-17], DENIED[-17:]], replace(seen, server=DENIED[:-17]))
 
 
 def test_less_than_a_head_may_be_ahead_by_tcp() -> None:

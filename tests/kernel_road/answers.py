@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass
+
+STRETCHED = re.compile(r"0[0-9]{6}")
 
 
 @dataclass
@@ -16,11 +19,22 @@ class Answered:
     ahead: tuple[int, ...] = ()
     trailers: bytes = b""
 
+    @property
+    def said(self) -> tuple[int, bytes]:
+        """Status and content. A refusal in the place of many bytes has spaces at the end of its
+        content, which its Content-Length of a fixed width shows."""
+        body = self.body
+        if self.status == 403 and STRETCHED.fullmatch(self.fields.get("content-length", "")):
+            body = body.removesuffix(b"\r\n").rstrip(b" ") + b"\r\n"
+        return self.status, body
+
 
 class Answers:
     """Reads answers off a socket that the caller closes."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self.is_last = False
+        """Whether the last answer so far says that none follows."""
         self._sock = sock
         self._data = bytearray()
         self._is_over = False
@@ -42,6 +56,7 @@ class Answers:
             body = self._exactly(int(fields["content-length"]))
         else:
             body = self.rest()
+        self.is_last = self._is_over or fields.get("connection") == "close"
         return Answered(status, fields, body, tuple(ahead), trailers)
 
     def rest(self) -> bytes:
@@ -53,13 +68,11 @@ class Answers:
         return found
 
     def until_refused(self, limit: int) -> list[tuple[int, bytes]]:
-        """Status and content of the answers, up to one that closes or to ``limit``."""
+        """Status and content of the answers, up to ``limit`` or to the end of the connection,
+        which the last may announce."""
         found: list[tuple[int, bytes]] = []
-        while len(found) < limit:
-            answer = self.next()
-            found.append((answer.status, answer.body))
-            if answer.fields.get("connection") == "close":
-                break
+        while len(found) < limit and not self.is_last and (self._data or self._more()):
+            found.append(self.next().said)
         return found
 
     def _head(self) -> tuple[int, dict[str, str]]:

@@ -8,13 +8,13 @@ import pytest
 
 from l7proxy.demo.pods import Node
 from tests.kernel_road.town import Town
-from tests.support.pods import node
-
-__all__ = ["node", "town"]
 
 
-@pytest.fixture(scope="module")
-def town(node: Node) -> Iterator[Town]:
-    made = Town(node)
-    yield made
-    made.covered.end()
+@pytest.fixture(scope="package")
+def town() -> Iterator[Town]:
+    """One for all modules: to load the programs takes seconds. Whoever changes its rules puts them
+    back, and whoever does more to it has one of his own."""
+    with Node("test") as node:
+        made = Town(node)
+        yield made
+        made.covered.end()

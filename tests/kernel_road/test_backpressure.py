@@ -22,7 +22,7 @@ from tests.datapath.covered import PATIENCE
 from tests.datapath.test_backpressure import BOUND, FAR_TOO_MUCH
 from tests.kernel_road.answers import Answers
 from tests.kernel_road.recorder import Request, plain
-from tests.kernel_road.town import PORT, WAYS, Town
+from tests.kernel_road.town import AGENT, PORT, WAYS, Town
 
 pytestmark = pytest.mark.needs_ebpf
 
@@ -65,7 +65,8 @@ def memory(place: Place) -> int:
 
 
 def head(method: str, target: str, *fields: str) -> bytes:
-    return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: x", *fields, "", "")).encode()
+    lines = (f"{method} {target} HTTP/1.1", "Host: x", f"User-Agent: {AGENT}", *fields, "", "")
+    return "\r\n".join(lines).encode()
 
 
 def chunks(size: int) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ way; with every request taken for allowed in ``read_message`` of bpf/request.c, 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -43,6 +44,11 @@ def tried(town: Town, way: str, name: str, connections: int = 1, **arguments: An
     return result
 
 
+def statuses_of(found: str) -> list[str]:
+    """Of the answers that a client got on one connection."""
+    return re.findall(r"HTTP/1\.1 ([0-9]{3}) ", found)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_request_alone(town: Town, way: str) -> None:
     assert tried(town, way, "alone").startswith("HTTP/1.1 403 ")
@@ -51,12 +57,16 @@ def test_request_alone(town: Town, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["one_segment", "bytewise", "many_vectors", "giant"])
 def test_request_behind_allowed_ones(town: Town, way: str, name: str) -> None:
-    found = tried(town, way, name)
-    # Byte by byte, the refusal may come while the answer is being delivered, and be read first.
-    assert "HTTP/1.1 200 " in found if name == "bytewise" else found.startswith("HTTP/1.1 200 ")
-    # What is refused behind more than a segment of allowed content ends the connection without an
-    # answer, if the kernel cannot move so many bytes at once.
-    assert name == "giant" or "HTTP/1.1 403 " in found
+    """The last byte of a head that came byte by byte leaves no place for an answer: nobody is told,
+    unless an answer was still owed that the refusal could be put behind."""
+    statuses = statuses_of(tried(town, way, name))
+    if name == "giant":
+        # Its head may be cut too, at the end of a message or segment.
+        assert statuses in (["200"] * 7, ["200"] * 7 + ["403"])
+    elif name == "bytewise":
+        assert statuses in (["200"], ["200", "403"])
+    else:
+        assert statuses == ["200", "403"]
 
 
 def test_send_after_one_that_was_answered(town: Town) -> None:
@@ -69,9 +79,12 @@ def test_send_after_one_that_was_answered(town: Town) -> None:
 def test_request_cut_anywhere(town: Town, way: str) -> None:
     rounds = 60
     answers = tried(town, way, "random_cuts", rounds, rounds=rounds, seed=4)
-    for answer in answers:
-        assert answer.count("HTTP/1.1 200 ") >= 2
-        assert answer.count("HTTP/1.1 403 ") == 1
+    found = [statuses_of(answer) for answer in answers]
+    # Only a piece of a few bytes has no room for an answer.
+    assert ["200", "200", "403"] in found
+    for statuses in found:
+        assert statuses[:2] == ["200", "200"]
+        assert statuses[2:] in ([], ["403"], ["403", "200"])
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -18,11 +18,11 @@ from tests.datapath.covered import accepted
 from tests.datapath.scripts import until
 from tests.kernel_road.recorder import Record, Recorder
 from tests.kernel_road.test_bypass import ALLOWED, DENIED, arrived, tried
-from tests.kernel_road.town import PORT, WAYS, Town
+from tests.kernel_road.town import PORT, WAYS, Town, get
 
 pytestmark = pytest.mark.needs_ebpf
 
-REQUEST = len(f"GET {DENIED} HTTP/1.1\r\nHost: x\r\n\r\n")
+REQUEST = len(get(DENIED))
 HOW = ("sendfile", "splice", "vmsplice")
 
 

@@ -19,7 +19,7 @@ import pytest
 from tests.datapath.covered import PATIENCE
 from tests.kernel_road.recorder import Answer, Record, Recorder, Request, plain
 from tests.kernel_road.test_bypass import DENIED
-from tests.kernel_road.town import WAYS, Town
+from tests.kernel_road.town import AGENT, WAYS, Town
 
 pytestmark = pytest.mark.needs_ebpf
 
@@ -27,7 +27,8 @@ SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection:
 
 
 def get(target: str, *fields: str) -> bytes:
-    return "\r\n".join((f"GET {target} HTTP/1.1", "Host: x", *fields, "", "")).encode()
+    lines = (f"GET {target} HTTP/1.1", "Host: x", f"User-Agent: {AGENT}", *fields, "", "")
+    return "\r\n".join(lines).encode()
 
 
 def asking(target: str = "/ok-upgrade") -> bytes:

@@ -34,8 +34,15 @@ spec:
   - fromEntities: [all]
     toPorts: [{ports: [{port: "8000", protocol: TCP}], rules: {%s}}]
 """
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+"""With it a request has the length of a real one: by TCP a refusal has its bytes, no more."""
 GRACE = 1.0
 """Seconds that a refused client gets before its connection is reset."""
+
+
+def get(target: str, method: str = "GET") -> bytes:
+    """A request without content, with room for a whole refusal in its place."""
+    return f"{method} {target} HTTP/1.1\r\nHost: x\r\nUser-Agent: {AGENT}\r\n\r\n".encode()
 
 
 class TendedCovered(Covered):

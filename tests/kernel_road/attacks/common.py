@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 PATIENCE = 10.0
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 LIBC = ctypes.CDLL(None, use_errno=True)
 _control: list[socket.socket] = []
 
@@ -35,7 +36,8 @@ def hear() -> list[int]:
 
 
 def get(target: str) -> bytes:
-    return f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    """As long as a real one, so that a whole answer fits into its place."""
+    return f"GET {target} HTTP/1.1\r\nHost: x\r\nUser-Agent: {AGENT}\r\n\r\n".encode()
 
 
 def put(target: str, size: int) -> bytes:
