@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test lint types bench fuzz clean
+.PHONY: help setup demo test lint types bench fuzz soak clean
 .NOTPARALLEL:
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make types   mypy, strict"
 	@echo "make bench   measure the roads against direct connections and other proxies"
 	@echo "make fuzz    hold the kernel's verdicts to the proxy's for MINUTES=30 (root for eBPF)"
+	@echo "make soak    a mixed load on the kernel road for MINUTES=60, all checked (root for eBPF)"
 	@echo "make setup   Debian packages and the virtual environment in .venv"
 	@echo "make clean   remove .venv, caches and build output"
 
@@ -36,6 +37,9 @@ bench: setup
 
 fuzz: setup
 	$(PYTHON) -m tests.kernel.fuzz --minutes $(or $(MINUTES),30)
+
+soak: setup
+	$(PYTHON) -m tests.kernel_road.soak --minutes $(or $(MINUTES),60)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
