@@ -27,7 +27,13 @@ NGINX = """
     keepalive_timeout 1h;
     location /users { default_type text/plain; return 200 'alice\\n'; }
     location /users/files/ { }
+    location ~ ^/users/copied/(.*)$ {
+        sendfile off;
+        tcp_nopush off;
+        try_files /users/files/$1 =404;
+    }
 """
+"""The server sends files as Debian's nginx does, and, under /users/copied/, by nginx's defaults."""
 
 
 @dataclass(frozen=True, slots=True)
