@@ -56,7 +56,7 @@ static inline int refuse(struct __sk_buff *skb, struct http *http, u64 key, u32 
         return bounce(skb, http, key, entry, size, DOOMED_BROKEN);
     }
     if (!waiting && !start && !is_sending(http) &&
-        (!http->is_near || delivery_of(http) != DELIVERY_UNDER_WAY))
+        (!http->overlaps || delivery_of(http) == DELIVERY_OVER))
         return bounce(skb, http, key, entry, size, DOOMED_REFUSED);
     if (!waiting || http->answer_lost || ledger_append(http, entry) ||
         (start && blank_out(skb, http, start, size))) {

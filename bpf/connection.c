@@ -141,8 +141,6 @@ static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct c
         return;
     }
     conn->peer_sock = both->client;
-    if (http)
-        http->is_near = 1;
     both->exchange = key;
     both->server = (u64)sk;
     count(COUNTER_PAIRED);

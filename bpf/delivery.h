@@ -39,3 +39,16 @@ static inline int delivery_of(struct http *http)
 out:
     return DELIVERY_UNKNOWN;
 }
+
+/* For a client whose bytes do not come by TCP: whether it may not have got an answer that counts
+ * as given. Else it has been in recv() since, where tcp_rcv_space_adjust() takes the time. */
+static inline int may_overlap(struct http *http, u64 client)
+{
+    int delivery = delivery_of(http);
+    u64 received = 0;
+
+    if (delivery != DELIVERY_UNKNOWN)
+        return delivery == DELIVERY_UNDER_WAY;
+    bpf_probe_read_kernel(&received, sizeof(received), (void *)(client + OFF_TCP_MSTAMP));
+    return received < http->answered_at;
+}

@@ -193,7 +193,7 @@ struct http {
     u8 answer_lost;  /* it is not known any more which answer is under way */
     u16 answer_status;
     u8 answer_around; /* the message in hand may go around TCP */
-    u8 is_near;       /* answers may go around TCP */
+    u8 overlaps; /* when its bytes began to come by TCP, the client may not have read all answers */
     u8 pad2[2];
     u64 answered_at; /* when an answer was complete last, in microseconds of CLOCK_MONOTONIC */
     u64 answerer;    /* the task that gave it, by its address */

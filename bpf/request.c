@@ -86,22 +86,15 @@ static inline int take_over(struct http *http, struct conn *conn, struct state *
 }
 
 /* Whether an answer of ours would come behind all that count as given: 1; not if it goes around
- * TCP: 0; or it is not known: -1. A client that waits for its answers has been in recv() since the
- * last (tcp_rcv_space_adjust() takes the time there). */
+ * TCP: 0; or it is not known: -1. */
 static inline int is_our_turn(struct http *http, struct conn *conn)
 {
     u32 arrived = peek(conn->sock, OFF_RCV_NXT);
-    u64 received = 0;
-    int delivery;
 
     if (arrived != peek(conn->peer_sock, OFF_WRITE_SEQ) ||
         arrived != peek(conn->sock, OFF_COPIED_SEQ) || is_sending(http) || peek_backlog(conn->sock))
         return 0;
-    delivery = delivery_of(http);
-    if (delivery != DELIVERY_UNKNOWN)
-        return delivery == DELIVERY_OVER ? 1 : -1;
-    bpf_probe_read_kernel(&received, sizeof(received), (void *)(conn->sock + OFF_TCP_MSTAMP));
-    return received >= http->answered_at ? 1 : -1;
+    return may_overlap(http, conn->sock) ? -1 : 1;
 }
 
 /* The other end's socket and the connection's state, once the server's end is there. */
@@ -361,7 +354,10 @@ committed:
     return SK_PASS;
 to_tcp:
     if (!AGAIN(http->again)) {
-        __sync_val_compare_and_swap(&http->mode, MODE_REDIRECT, MODE_TCP);
+        if (*(volatile u64 *)&http->mode == MODE_REDIRECT) {
+            http->overlaps = owed(ledger_now(http)) || may_overlap(http, conn->sock);
+            *(volatile u64 *)&http->mode = MODE_TCP;
+        }
         if (__sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_TCP) == MODE_UNDECIDED)
             count(COUNTER_WAY_TCP);
         count(COUNTER_REQUESTS_TO_TCP);

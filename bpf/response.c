@@ -184,8 +184,10 @@ int on_response(struct sk_msg_md *msg)
     seq = peek(conn->sock, OFF_WRITE_SEQ);
     if (seq != http->answer_seq)
         unseen(http, conn->exchange, seq - http->answer_seq);
-    /* No task of the server's sends a bounce, so nobody could tell when it is delivered. */
+    /* What goes around TCP has to be waited for by its task, which a bounce has not, see
+     * delivery.h; where requests come by TCP, its order is enough. */
     http->answer_around = conn->peer_sock && conn->peer.client_port && !is_bouncing(http) &&
+                          *(volatile u64 *)&http->mode != MODE_TCP &&
                           may_redirect(conn, now, size);
     content = http->answer_skip >= size && http->answer_phase != PHASE_BOUNDARY;
     if (!grammar)

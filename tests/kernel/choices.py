@@ -91,7 +91,7 @@ def steps(
     """
     edges = list(accumulate(map(len, pieces)))
     crowded = _crowded(script, edges)
-    in_doubt = may_bounce = False
+    in_doubt = may_bounce = behind_large = False
     breaks = _breaks(script, edges)
     for item in script.items:
         choices = _Choices(item, way, edges).all()
@@ -112,6 +112,9 @@ def steps(
         if not waits and way in (Way.TCP, Way.MIXED) and may_bounce:
             choices.append(_silent(Difference.BEHIND_BOUNCE))
         may_bounce |= any(each.by_tcp and not each.ends for each in choices)
+        if behind_large and way in (Way.TCP, Way.MIXED) and choices[0].kind is Kind.REFUSED:
+            choices.append(_silent(Difference.BEHIND_LARGE))
+        behind_large |= _is_large(item)
         if hasty and way in (Way.TCP, Way.MIXED) and choices[0].kind is Kind.REFUSED:
             choices.append(_silent(Difference.HASTY))
         in_doubt |= _leaves_doubt(item)
@@ -138,7 +141,12 @@ def _leaves_doubt(item: Item) -> bool:
     if not item.served or item.head is None:
         return False
     due = reply(item.head)
-    return item.method == b"HEAD" or due.status in (204, 304) or len(due.content) > _COPIED
+    return item.method == b"HEAD" or due.status in (204, 304) or _is_large(item)
+
+
+def _is_large(item: Item) -> bool:
+    """Whether its answer may be taken in parts."""
+    return item.served and item.head is not None and len(reply(item.head).content) > _COPIED
 
 
 def goes_by_redirect(script: Script, pieces: Sequence[bytes]) -> bool:

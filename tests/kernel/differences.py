@@ -45,6 +45,9 @@ class Difference(Enum):
     AHEAD = "on the TCP way an incomplete part of what is refused has reached the server"
     UNANSWERED_BREAK = "broken content that came by TCP ends the connection without an answer"
     LOST_BEFORE_BREAK = "what comes in one segment with broken content behind it is lost with it"
+    BEHIND_LARGE = (
+        "a refusal behind an answer that is not taken in one go may only end the connection"
+    )
     BEHIND_BOUNCE = "by TCP, what is pipelined behind our answer before that leaves is not served"
     IN_DELIVERY = (
         "a refusal pipelined into the delivery of an answer ends the connection without one"

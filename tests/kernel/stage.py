@@ -27,6 +27,7 @@ from tests.kernel.recorder import Server
 
 KERNEL_PORT, PROXY_PORT = 8080, 8081
 
+_LINGER = 1.0  # seconds: nobody reads as slowly here
 _PATIENT_START = 60.0  # seconds; the machine may be busy with other tests
 
 _METRICS_PORT = 9965
@@ -91,7 +92,11 @@ def staged() -> Iterator[Stage]:
         policy = node.directory / "policies" / "server.yaml"
         policy.write_text(POLICY)
         config = node.directory / "l7proxy.yaml"
-        config.write_text(yaml.safe_dump(node.config(limits=LIMITS, proxy={"workers": 1})))
+        config.write_text(
+            yaml.safe_dump(
+                node.config(limits=LIMITS | {"linger_timeout": _LINGER}, proxy={"workers": 1})
+            )
+        )
         for place in (client, inn, node.outside, server):
             _many_ports(place)
 
