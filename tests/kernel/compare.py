@@ -278,6 +278,9 @@ def _ends(way: Way, seen: Seen, told: _Told) -> None:
     for who, end in (("client", seen.end), ("server", seen.server_end)):
         if end == EOF or unfinished:
             continue
+        if told.choice is not None and told.choice.by_tcp and told.choice.ends:
+            told.names.add(Difference.RESET_LATER)
+            continue
         if told.closed and told.last is not None and told.last.more:
             told.names.add(Difference.AFTER_CLOSE if way.in_kernel else Difference.RESET)
         elif Difference.AFTER_CLOSE not in told.names:

@@ -45,6 +45,7 @@ class Difference(Enum):
     AHEAD = "on the TCP way an incomplete part of what is refused has reached the server"
     UNANSWERED_BREAK = "broken content that came by TCP ends the connection without an answer"
     LOST_BEFORE_BREAK = "what comes in one segment with broken content behind it is lost with it"
+    RESET_LATER = "by TCP, a refusal that ends the connection is followed by the agent's reset"
     BEHIND_LARGE = (
         "a refusal behind an answer that is not taken in one go may only end the connection"
     )

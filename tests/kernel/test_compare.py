@@ -172,6 +172,12 @@ def test_by_tcp_an_answer_is_as_long_as_what_it_refuses(size: int) -> None:
                 told(Way.REDIRECT, [DENIED], got)
 
 
+def test_by_tcp_a_reset_may_come_behind_the_last_refusal() -> None:
+    seen = Seen(CLOSED, RESET, b"", "reading")
+    assert told(Way.TCP, [DENIED], seen) == {"CLOSES", "RESET_LATER"}
+    disagrees("a reset at the client", Way.TCP, [DENIED], replace(seen, client=KEPT))
+
+
 def test_by_tcp_too_short_a_piece_is_not_answered() -> None:
     pieces, seen = [DENIED[:-16], DENIED[-16:]], Seen(b"", "EOF", DENIED[:-16])
     assert told(Way.TCP, pieces, seen) == {"TOO_SHORT", "AHEAD"}
