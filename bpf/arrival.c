@@ -22,7 +22,7 @@ static inline int bounce(struct __sk_buff *skb, struct http *http, u64 key, u32 
         form = form_of(http, entry, size);
     }
     if (!form || put_answer(skb, http, form, size)) {
-        doom(http, key, DOOMED_UNDECIDED); /* too few bytes to answer in */
+        doom(http, key, DOOMED_UNTOLD);
         return SK_DROP;
     }
     /* The program at this socket will see it pass, as if the server had sent it. */
@@ -32,7 +32,7 @@ static inline int bounce(struct __sk_buff *skb, struct http *http, u64 key, u32 
         return SK_DROP;
     }
     if (!(entry & ANSWER_KEEP))
-        doom(http, key, form->is_open ? DOOMED_UNDECIDED : why);
+        doom(http, key, form->is_open ? DOOMED_UNTOLD : why);
     count(COUNTER_ANSWERED_BY_TCP);
     return servers.sk_redirect_hash(skb, &http->server_key, 0);
 }

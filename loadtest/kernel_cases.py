@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from l7proxy.demo.places import Place
 from loadtest import kernel_rules, kernel_stage, peers
@@ -49,9 +50,9 @@ class Route:
     host: str
     port: int
 
-    def load(self, target: str = kernel_rules.TARGET, **options: object) -> Load:
+    def load(self, target: str = kernel_rules.TARGET, **options: Any) -> Load:
         url = f"http://{self.host}:{self.port}{target}"
-        return Load(self.client, url, **options)  # type: ignore[arg-type]
+        return Load(self.client, url, **options)
 
     def check(self, method: str, target: str, status: int, body: bytes = b"") -> Check:
         return Check(self.client, self.host, self.port, method, target, status, body)

@@ -6,6 +6,7 @@ byte, and what it keeps between two pieces has a fixed size.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -70,7 +71,7 @@ def unfollowed(limits: Limits) -> str | None:
     return None
 
 
-class Machine:
+class Machine(ABC):
     """What both directions have in common."""
 
     def __init__(self, grammar: Grammar, bank: FieldBank, limits: Limits) -> None:
@@ -199,10 +200,10 @@ class Machine:
     def _may_begin(self) -> bool:
         return True
 
+    @abstractmethod
     def _head_end(self) -> None:
         """A head is complete: what it means for this side, and what follows it."""
-        raise NotImplementedError
 
     def _status_line(self) -> None:
-        """A status line is complete; only responses have one."""
-        raise NotImplementedError
+        """A status line is complete."""
+        raise AssertionError("the grammar of requests has no status line")

@@ -334,8 +334,7 @@ class EbpfDatapath:
                 if table.key.unpack(key)["epoch"] != epoch:
                     libbpf.map_delete(table.fd, key)
         if self._rules is not None:
-            roads = self._store.table("roads")
-            values = (libbpf.map_lookup(roads.fd, key, 4) or b"" for key in roads.keys())  # noqa: SIM118
+            values = self._store.table("roads").values()
             self._rules.retire(int.from_bytes(value, sys.byteorder) for value in values)
 
 

@@ -88,5 +88,12 @@ class Table:
         """All keys, packed."""
         return libbpf.map_keys(self.fd, self.key.size)
 
+    def values(self) -> Iterator[bytes]:
+        """All values, packed, but those whose key goes meanwhile."""
+        for key in self.keys():
+            value = libbpf.map_lookup(self.fd, key, self.value.size)
+            if value is not None:
+                yield value
+
     def __len__(self) -> int:
         return sum(1 for _ in self.keys())

@@ -56,8 +56,8 @@ IN_PLACE_BYTES, IN_PLACE_FORMS = 256, 6
 ANSWER_BYTES = 376
 """The most that one of our own answers has."""
 
-PHASE_BOUNDARY = 6
-"""Where a direction of a connection is between two messages."""
+PHASE_PASSING, PHASE_BOUNDARY = 5, 6
+"""Of a direction of a judged connection: nobody looks any more, and between two messages."""
 
 ANSWER_KEEP, ANSWER_HTTP10, ANSWER_TO_HEAD = 1, 2, 4
 """The form of an answer: the connection goes on, the client is an HTTP/1.0 one, asked by HEAD. Its
@@ -148,6 +148,7 @@ class Doom(Enum):
     SENDERS = "senders", "several tasks sent requests while answers were owed"
     BYPASS = "bypass", "bytes came around the program at the client's end"
     NO_RULES = "no-rules", "policy in force wants another road"
+    UNTOLD = "untold", "the refused bytes were too few for an answer that says where it ends"
     UNDECIDED = "undecided", "bytes could not be read, or too many requests wait for answers"
 
     meaning: str

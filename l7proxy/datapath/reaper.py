@@ -19,8 +19,8 @@ from l7proxy.datapath.slots import Namespace
 from l7proxy.datapath.store import Store
 
 _DOOMS = tuple(Doom)
-_AT_ONCE = Doom.UNDECIDED
-"""Nobody was told anything, and it may be that no program holds the connection."""
+_AT_ONCE = Doom.UNDECIDED, Doom.UNTOLD
+"""The client was told nothing, or no end; of the first it may be that no program holds it."""
 _HOPELESS = Doom.UNANSWERED
 """Of what is owed, something never comes."""
 
@@ -99,7 +99,7 @@ class Reaper:
                 return
             record = doomed.value.unpack(packed)
             reason = _DOOMS[record["reason"]]
-            if reason is _AT_ONCE:
+            if reason in _AT_ONCE:
                 self._urgent.append(_Record(record["exchange"], record["netns"], now, now))
             else:
                 patience = 0.0 if reason is _HOPELESS else self._patience

@@ -23,6 +23,7 @@ from l7proxy.datapath.names import (
     IDENTITY_STRANGER,
     IDENTITY_WORLD,
     NO_SLOT,
+    PHASE_PASSING,
     ROAD_MASK,
     ROAD_NUMBERS,
 )
@@ -37,8 +38,6 @@ from l7proxy.workloads.model import Address
 _ACCEPTABLE = (connections.ESTABLISHED, connections.SYN_RECEIVED, connections.CLOSE_WAIT)
 _ACCEPT_SECONDS = 1.0
 _POLL_SECONDS = 0.02
-_PHASE_PASSING = 5
-"""In bpf/http.h: nobody looks at what is sent any more."""
 
 
 class Judge:
@@ -146,7 +145,7 @@ class Judge:
         """Whether what the kernel does with the connection is what it should do now."""
         if exchange["dead"]:
             return False
-        if exchange["phase"] != _PHASE_PASSING:
+        if exchange["phase"] != PHASE_PASSING:
             return True  # its next request is decided by the set in force
         # It also passes where a former set had no rules for it.
         road, rules = int(exchange["road"]), int(exchange["rules_id"])

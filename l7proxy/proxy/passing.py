@@ -13,6 +13,7 @@ are independent, because a backend may answer before it has read the request:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ _CONNECTING, _WAITING = Phase.CONNECTING, Phase.WAITING
 _STREAMING, _ENDED = Phase.STREAMING, Phase.ENDED
 
 
-class Passing(Account):
+class Passing(Account, ABC):
     """The events of both connections, until the exchange is complete or fails.
 
     ``fail``, ``complete`` and ``upgrade`` are the subclass's: how an exchange ends.
@@ -54,21 +55,21 @@ class Passing(Account):
         self.body: RequestRelay | None = None  # None when it has been sent
         self.upstream: UpstreamConnection | None = None
 
+    @abstractmethod
     def fail(self, reason: Reason) -> None:
         """Ends the exchange for a reason."""
-        raise NotImplementedError
 
+    @abstractmethod
     def complete(self) -> None:
         """Ends the exchange: the response is whole."""
-        raise NotImplementedError
 
+    @abstractmethod
     def upstream_lost(self) -> None:
         """The backend is gone before the response was whole."""
-        raise NotImplementedError
 
+    @abstractmethod
     def upgrade(self, upstream: UpstreamConnection) -> None:
         """Ends the exchange: what follows belongs to a tunnel."""
-        raise NotImplementedError
 
     # From the client.
 

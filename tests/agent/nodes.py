@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from l7proxy.cli import admin
 from l7proxy.cli.errors import CommandError
+from tests.support import waiting
 
 FRONTEND = "127.0.0.2"
 INTRUDER = "127.0.0.3"
@@ -29,11 +29,7 @@ PATIENCE = 30.0
 
 def eventually(holds: Callable[[], Any]) -> Any:
     """Ask until the answer is true. Only what has no event of its own to wait for is asked."""
-    deadline = time.monotonic() + PATIENCE
-    while not (answer := holds()):
-        assert time.monotonic() < deadline, "it did not come to hold"
-        time.sleep(0.02)
-    return answer
+    return waiting.eventually(holds, PATIENCE)
 
 
 class Backend:

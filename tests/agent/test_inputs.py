@@ -72,7 +72,7 @@ def test_what_was_just_written_is_read_again_in_any_case(
 
 
 def test_files_that_change_while_they_are_read_are_read_again(
-    read: tuple[Inputs, list[str]], tmp_path: Path
+    read: tuple[Inputs, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, names = read
     workload = "kind: Pod\napiVersion: v1\nmetadata: {name: late}\nstatus: {podIP: 10.0.0.1}\n"
@@ -84,7 +84,7 @@ def test_files_that_change_while_they_are_read_are_read_again(
             (tmp_path / "written").touch()
             (tmp_path / "workloads.yaml").write_text(workload)
 
-    found.workloads.replace = slow  # type: ignore[method-assign]  # the very moment of the change
+    monkeypatch.setattr(found.workloads, "replace", slow)  # the very moment of the change
     asyncio.run(found.read())
 
     assert found.workloads.current is not None

@@ -71,3 +71,4 @@ def test_sizes_are_those_of_the_programs() -> None:
     assert written["IN_PLACE_FORMS"] == names.IN_PLACE_FORMS
     assert written["IN_PLACE_DIGITS"] == LENGTH_DIGITS
     assert written["PHASE_BOUNDARY"] == names.PHASE_BOUNDARY
+    assert written["PHASE_PASSING"] == names.PHASE_PASSING

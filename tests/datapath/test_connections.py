@@ -10,9 +10,8 @@ import contextlib
 import os
 import socket
 import struct
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -25,6 +24,7 @@ from l7proxy.datapath.transparent import socket_cookie
 from l7proxy.demo.places import Place
 from l7proxy.demo.pods import NODE_V4, NODE_V6, Node, Pod
 from tests.datapath.covered import PATIENCE, accepted
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.needs_ebpf
 
@@ -100,13 +100,6 @@ def is_reset(sock: socket.socket) -> bool:
     return False
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_listing_is_the_same_as_in_proc(node: Node, pod: Pod, inside: None) -> None:
     """Listening, waiting to be accepted, open, half closed, and IPv4 on an IPv6 socket."""
     with contextlib.ExitStack() as stack:
@@ -122,7 +115,7 @@ def test_listing_is_the_same_as_in_proc(node: Node, pod: Pod, inside: None) -> N
         server = keep(accepted(both))
         closing = keep(node.host.connect(HOSTS["ip6"], 7100))
         keep(accepted(both)).close()
-        eventually(lambda: listed() == in_proc())
+        eventually(lambda: listed() == in_proc(), PATIENCE)
         states = Counter(each.state for each in connections.sockets())
         assert {1, 4, 8, 10} <= states.keys() or {1, 5, 8, 10} <= states.keys(), states
         found, other = of(server), of(mapped)

@@ -11,9 +11,8 @@ import json
 import socket
 import subprocess
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from l7proxy.demo.places import Place
 from l7proxy.demo.pods import NODE_V4, NODE_V6, Node, Pod
 from tests.datapath.covered import LIMITS, PATIENCE, Covered, accepted, received
 from tests.support import attached
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.needs_ebpf
 
@@ -80,14 +80,6 @@ def everything_attached(covered: Covered) -> list[object]:
     return [attached.to_cgroups(node.cgroup), *found]
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    """The kernel lets go of what lost its last name a moment later."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "still attached"
-        time.sleep(0.01)
-
-
 def test_pins_survive_the_agent_and_are_adopted(covered: Covered) -> None:
     server, friend, *_ = covered.node.workloads
     before = covered.ask("status")
@@ -129,7 +121,7 @@ def test_unload_leaves_nothing(covered: Covered) -> None:
         assert not (covered.node.bpffs / "l7proxy").exists()
         assert not list(covered.node.state.glob("layouts-*"))
         nothing = [{}, *[0] * (len(at_first) - 1)]
-        eventually(lambda: everything_attached(covered) == nothing)
+        eventually(lambda: everything_attached(covered) == nothing, PATIENCE)
         near.sendall(b"goes on")
         assert received(far, 7) == b"goes on"
     with server.listen(server.ip, 8000):
@@ -213,7 +205,7 @@ def test_slots_of_namespaces_that_went_are_used_again(covered: Covered) -> None:
     stranger = node.workloads.pop()
     covered.apply()
     assert set(slots(covered)) == {str(pod.netns) for pod in node.workloads}
-    eventually(lambda: not attached.to_namespace(namespaces.path(str(stranger.netns))))
+    eventually(lambda: not attached.to_namespace(namespaces.path(str(stranger.netns))), PATIENCE)
     added = node.add_pod("another")
     covered.apply()
     assert slots(covered)[str(added.netns)] == before[str(stranger.netns)]

@@ -203,10 +203,11 @@ def test_what_was_answered_has_to_arrive(scene: Scene) -> None:
     assert scene.reaper.resets == 1
 
 
-def test_who_was_told_nothing_is_not_waited_for(scene: Scene) -> None:
+@pytest.mark.parametrize("reason", [Doom.UNDECIDED, Doom.UNTOLD])
+def test_who_was_told_nothing_is_not_waited_for(scene: Scene, reason: Doom) -> None:
     """Also without any state: then no program holds the connection."""
     client, server = scene.pair()
-    scene.doom(server, reason=Doom.UNDECIDED)
+    scene.doom(server, reason=reason)
     scene.reaper.reap(0.0)
     assert not is_open(client)
     assert scene.reaper.resets == 1

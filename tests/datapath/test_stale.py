@@ -21,20 +21,21 @@ from l7proxy.datapath.names import (
     IDENTITY_HOST,
     IDENTITY_STRANGER,
     IDENTITY_WORLD,
+    PHASE_BOUNDARY,
+    PHASE_PASSING,
     road_value,
 )
 from l7proxy.datapath.slots import Namespace
-from l7proxy.datapath.stale import _PHASE_PASSING, Judge
+from l7proxy.datapath.stale import Judge
 from l7proxy.datapath.store import Store
 from l7proxy.datapath.tables import Entries, Identity
-from l7proxy.paths import bpf_dir
 from l7proxy.policy.verdict import Road
 from l7proxy.proxy.ports import Endpoint
 
 SERVER, CLIENT, PORT_CLASS = 1000, 2000, 3
 COOKIE, NETNS = 77, 4711
 RULES, OTHER_RULES = 0x1234_5678_9ABC_DEF0, 5
-BOUNDARY, HEAD, PASSING = 6, 0, _PHASE_PASSING
+BOUNDARY, HEAD, PASSING = PHASE_BOUNDARY, 0, PHASE_PASSING
 
 SERVER_AT = Endpoint(ip_address("10.0.0.1"), 8080)
 CLIENT_AT = Endpoint(ip_address("10.0.0.2"), 40000)
@@ -244,7 +245,3 @@ def test_strangers_are_whom_their_address_names_but_nobody_of_this_node(
     made.sockets[1] = CONNECTION
     made.recorded(CLIENT)
     assert made.resets(monkeypatch) == []
-
-
-def test_the_phase_is_what_the_programs_call_passing() -> None:
-    assert f"#define PHASE_PASSING {_PHASE_PASSING} " in (bpf_dir() / "http.h").read_text()

@@ -86,7 +86,8 @@ def run(stage: Stage, case: Case) -> Outcome:
         plan = list(steps(script, way, pieces, hasty=hasty, merged=case.eager, waits=waits))
         seen = seen or play(road, pieces, plan, case.conduct, eager=case.eager)
         try:
-            return Outcome(way, names | compare(script, way, plan, seen))
+            slow = case.conduct is Conduct.UNREAD
+            return Outcome(way, names | compare(script, way, plan, seen, slow=slow))
         except Disagreement as error:
             disagreement = disagreement or error
         if not any(item.head and item.head.upgrade for item in script.items):

@@ -71,19 +71,26 @@ class _Told:
     last: Step | None = None
     choice: Choice | None = None
     closed: bool = False
+    is_open: bool = False
+    """The last answer does not say where it ends."""
 
 
-def compare(script: Script, way: Way, plan: Sequence[Step], seen: Seen) -> frozenset[Difference]:
+def compare(
+    script: Script, way: Way, plan: Sequence[Step], seen: Seen, *, slow: bool = False
+) -> frozenset[Difference]:
     """The differences that were seen between the script and a connection that took a way; ``plan``
-    has the steps of that. Raises Disagreement for one that has no name.
+    has the steps of that. ``slow``: the client may take longer than it is given after a refusal.
+    Raises Disagreement for one that has no name.
     """
     try:
-        return _compare(script, way, plan, seen)
+        return _compare(script, way, plan, seen, slow=slow)
     except Disagreement as found:
         raise Disagreement(found.kind, f"{found.detail}\n{seen}") from None
 
 
-def _compare(script: Script, way: Way, plan: Sequence[Step], seen: Seen) -> frozenset[Difference]:
+def _compare(
+    script: Script, way: Way, plan: Sequence[Step], seen: Seen, *, slow: bool
+) -> frozenset[Difference]:
     if seen.faults:
         raise Disagreement("the server cannot read what it got", seen.faults)
     if seen.end == HANG or seen.server_end == HANG:
@@ -100,7 +107,7 @@ def _compare(script: Script, way: Way, plan: Sequence[Step], seen: Seen) -> froz
     else:
         _nothing_left(rest, told)
         _messages(told, seen.messages)
-    _ends(way, seen, told)
+    _ends(way, seen, told, slow=slow)
     return frozenset(told.names)
 
 
@@ -126,6 +133,7 @@ def _tell(plan: Sequence[Step], answers: Sequence[Answer], rest: bytes, told: _T
             got = repr(answer.raw[:300]) if answer else f"nothing but {rest[:300]!r}"
             raise Disagreement(_kind(step, answer), f"request {number}: {wanted}; got {got}")
         told.last, told.choice = step, choice
+        told.is_open = answer is not None and b"\r\n" not in answer.raw.partition(b"\r\n\r\n")[0]
         told.names |= choice.names
         if choice.kind is Kind.SERVED:
             told.served.append(step.item)
@@ -273,12 +281,13 @@ def _message(item: Item) -> Message:
     return Message(item.method, item.path, item.content)
 
 
-def _ends(way: Way, seen: Seen, told: _Told) -> None:
+def _ends(way: Way, seen: Seen, told: _Told, *, slow: bool) -> None:
     unfinished = told.choice is not None and told.choice.kind is Kind.SILENT
     for who, end in (("client", seen.end), ("server", seen.server_end)):
         if end == EOF or unfinished:
             continue
-        if told.choice is not None and told.choice.by_tcp and told.choice.ends:
+        choice = told.choice
+        if choice is not None and choice.by_tcp and choice.ends and (slow or told.is_open):
             told.names.add(Difference.RESET_LATER)
             continue
         if told.closed and told.last is not None and told.last.more:

@@ -20,7 +20,7 @@ from l7proxy.http.head import find_end
 from l7proxy.http.refused import Refused
 from l7proxy.http.request import Request, parse_request
 from tests.kernel.replies import Reply, reply
-from tests.kernel.script import LIMITS, Head
+from tests.kernel.script import LIMITS, head_of
 
 _AT_ONCE = 1 << 18
 
@@ -110,18 +110,7 @@ class Record:
         self._at = end
         self._request, self._content = request, b""
         self._body = reader(request.framing, LIMITS)
-        self._reply = reply(
-            Head(
-                request.method,
-                request.target,
-                request.minor_version,
-                request.framing,
-                request.keep_alive,
-                request.expects_continue,
-                request.upgrade is not None,
-                end,
-            )
-        )
+        self._reply = reply(head_of(request, end))
         if self._reply.hint:
             self._out.append(self._reply.hint)
             self.flush()

@@ -192,7 +192,7 @@ def by_parser(decide: Decide, pieces: Sequence[bytes], *, answered: bool = False
                 check_partial(wire[at:], LIMITS)
                 break
             request = parse_request(wire[at:end], LIMITS)
-            item.head = _head(request, end)
+            item.head = head_of(request, end)
             item.refused = _refused(decide(request))
             item.path = request.path
             script.items.append(item)
@@ -219,7 +219,8 @@ def _edges(pieces: Sequence[bytes]) -> set[int]:
     return edges
 
 
-def _head(request: Request, end: int) -> Head:
+def head_of(request: Request, end: int) -> Head:
+    """What matters of a request that was parsed, whose head ends at ``end``."""
     return Head(
         request.method,
         request.target,

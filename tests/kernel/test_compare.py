@@ -59,9 +59,10 @@ def served(wire: bytes) -> bytes:
     return reply(head).wire
 
 
-def told(way: Way, pieces: list[bytes], seen: Seen, **how: bool) -> set[str]:
+def told(way: Way, pieces: list[bytes], seen: Seen, *, slow: bool = False, **how: bool) -> set[str]:
     made = script(*pieces) if way.in_kernel else by_parser(DECIDE, pieces)
-    return {name.name for name in compare(made, way, list(steps(made, way, pieces, **how)), seen)}
+    plan = list(steps(made, way, pieces, **how))
+    return {name.name for name in compare(made, way, plan, seen, slow=slow)}
 
 
 def disagrees(kind: str, way: Way, pieces: list[bytes], seen: Seen) -> None:
@@ -172,10 +173,14 @@ def test_by_tcp_an_answer_is_as_long_as_what_it_refuses(size: int) -> None:
                 told(Way.REDIRECT, [DENIED], got)
 
 
-def test_by_tcp_a_reset_may_come_behind_the_last_refusal() -> None:
-    seen = Seen(CLOSED, RESET, b"", "reading")
+def test_by_tcp_a_reset_ends_an_answer_that_says_no_end() -> None:
+    bare = filled(Reason.NO_RULE_MATCHED, 20, keep_alive=False, head=False)
+    assert bare is not None
+    seen = Seen(bare, RESET, b"", "reading")
     assert told(Way.TCP, [DENIED], seen) == {"CLOSES", "RESET_LATER"}
-    disagrees("a reset at the client", Way.TCP, [DENIED], replace(seen, client=KEPT))
+    for client in (KEPT, CLOSED):
+        disagrees("a reset at the client", Way.TCP, [DENIED], replace(seen, client=client))
+    assert told(Way.TCP, [DENIED], replace(seen, client=CLOSED), slow=True) >= {"RESET_LATER"}
 
 
 def test_by_tcp_too_short_a_piece_is_not_answered() -> None:
