@@ -66,11 +66,6 @@ static inline int framing_of(struct walker *w, struct head *head)
 /* Without branches: the verifier would follow each by itself. */
 #define BIT(word, flag) ((word) >> HEAD_FLAG_##flag & 1)
 
-static inline u64 is_nonzero(u64 number)
-{
-    return (number | -number) >> 63;
-}
-
 static inline u64 keeps_alive(struct walker *w)
 {
     u64 flags = w->flags;

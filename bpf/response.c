@@ -166,7 +166,7 @@ int on_response(struct sk_msg_md *msg)
     struct grammar *grammar = grammar_of(0);
     struct conn *conn;
     struct http *http;
-    u32 size = msg->size, at, seq, content;
+    u32 size = msg->size, at, seq;
 
     if (!sk || !now)
         return SK_PASS;
@@ -189,7 +189,6 @@ int on_response(struct sk_msg_md *msg)
     http->answer_around = conn->peer_sock && conn->peer.client_port && !is_bouncing(http) &&
                           *(volatile u64 *)&http->mode != MODE_TCP &&
                           may_redirect(conn, now, size);
-    content = http->answer_skip >= size && http->answer_phase != PHASE_BOUNDARY;
     if (!grammar)
         http->answer_lost = 1;
     else
@@ -223,7 +222,7 @@ int on_response(struct sk_msg_md *msg)
         http->answer_seq = seq;
         /* A message in one piece is delivered whole or not at all. Of one that is not, the rest is
          * shown again if memory runs out; of a long one the copy would cost more than that. */
-        if (content && size > WHOLE_BYTES)
+        if (size > WHOLE_BYTES)
             http->doubtful = 1;
         else if (bpf_msg_pull_data(msg, 0, size, 0))
             http->answer_around = 0;

@@ -53,18 +53,21 @@
         _right;                                                                                    \
     })
 
+static inline u64 is_nonzero(u64 number)
+{
+    return (number | -number) >> 63;
+}
+
 /* Of an sk_buff the bytes are first moved to memory of its own: pages that a local client has sent
- * without copying (sendfile, vmsplice) could be written to after they were judged. Twice as much at
- * each turn, so that all turns together copy each byte about once. */
+ * without copying (sendfile, vmsplice) could be written to after they were judged. Eight times as
+ * much at each turn, so that all turns together copy each byte about once. */
 static inline int own_bytes(struct __sk_buff *skb, u32 size)
 {
     u64 wanted = size | 2047, all = skb->len;
 
-    wanted |= wanted >> 1;
-    wanted |= wanted >> 2;
-    wanted |= wanted >> 4;
-    wanted |= wanted >> 8;
-    wanted |= wanted >> 16;
+    wanted |= is_nonzero(wanted >> 11) * 0x3fff;
+    wanted |= is_nonzero(wanted >> 14) * 0x1ffff;
+    wanted |= is_nonzero(wanted >> 17) * ~0u;
     return bpf_skb_pull_data(skb, wanted < all ? wanted : all);
 }
 

@@ -197,6 +197,8 @@ BUILDERS: Mapping[str, Builder] = {
     "8 KB body, copied": _against_direct(_loopback, Aim(1.3), target="/users/copied/8k"),
     "64 KB body, copied": _against_direct(_loopback, Aim(1.15), target="/users/copied/64k"),
     "1 MB body, copied": _against_direct(_loopback, Aim(1.1), target="/users/copied/1m"),
+    "8 KB body, from memory": _against_direct(_loopback, Aim(1.3), target="/users/memory/8k"),
+    "64 KB body, from memory": _against_direct(_loopback, Aim(1.15), target="/users/memory/64k"),
     "refused": _refused,
     "client outside": _against_direct(_outside, Aim(0.82)),
     "connection per request": _against_direct(_loopback, Aim(0.85), close=True),

@@ -35,6 +35,20 @@ NGINX = """
 """
 """The server sends files as Debian's nginx does, and, under /users/copied/, by nginx's defaults."""
 
+IN_MEMORY = ("8k", "64k")
+
+
+def _from_memory(name: str) -> str:
+    """A location whose answer nginx has in its configuration: no file is opened for it."""
+    kilobytes = FILES[name] >> 10
+    return f"""
+    location = /users/memory/{name} {{
+        default_type text/plain;
+        set $kilobyte {"x" * 1024};
+        return 200 {"$kilobyte" * kilobytes};
+    }}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -92,13 +106,14 @@ def _side(label: str) -> Iterator[Side]:
             pod_users=node.add_pod("pod-users", {"app": "users"}),
         )
         near = [(HOST, PORT), (HOST, MANY_PORT)]
+        body = NGINX + "".join(map(_from_memory, IN_MEMORY))
         for users, endpoints in (
             (side.service_users, near),
             (side.pod_users, [(side.pod_users.ip, POD_PORT)]),
         ):
             folder = node.directory / users.name
             _write_files(folder / "www" / "users" / "files")
-            servers.nginx(users, folder, endpoints, body=NGINX)
+            servers.nginx(users, folder, endpoints, body=body)
         uploads.serve(side.service_users, node.directory / "uploads", HOST, UPLOAD_PORT)
         yield side
 
