@@ -27,7 +27,7 @@ _CONNECTION_KEYS = (
     "is_reply",
 )  # fmt: skip
 _PER_REQUEST = ("time", "l7", "Summary", "extensions")
-_PER_REQUEST_EXTENSIONS = ("request_bytes", "response_bytes")
+_PER_REQUEST_EXTENSIONS = ("request_bytes", "response_bytes", "stands_for")
 _CACHE_MAX = 4096
 
 _VerdictKey = tuple[
@@ -60,6 +60,7 @@ class LineEncoder:
         if record.request_id:
             value = quote(printable(record.request_id))
             headers = f',"headers":[{{"key":"X-Request-Id","value":{value}}}]'
+        weight = "" if record.weight == 1 else f',"stands_for":{record.weight}'
         quoted_method, protocol = quote(method), quote(record.protocol)
         request = f"{quoted_method[1:-1]} {url[1:-1]}"
         milliseconds = latency_ns // 1_000_000
@@ -70,7 +71,7 @@ class LineEncoder:
             f'{{"method":{quoted_method},"url":{url},"protocol":{protocol}{code}{headers}}}}},'
             f'"Summary":"{protocol[1:-1]} {outcome}",'
             f'{extensions},"request_bytes":{record.request_bytes},'
-            f'"response_bytes":{record.response_bytes}}}}}}},'
+            f'"response_bytes":{record.response_bytes}{weight}}}}}}},'
             f'"node_name":{self._node_name},"time":"{when}"}}\n'
         ).encode("ascii")
 
@@ -112,7 +113,7 @@ class LineEncoder:
             own = _members({name: flow[name] for name in flow if name not in skipped})
             fixed = dict(flow["extensions"]["value"])
             for name in _PER_REQUEST_EXTENSIONS:
-                del fixed[name]
+                fixed.pop(name, None)
             kind = quote(flow["extensions"]["@type"])
             extensions = f'"extensions":{{"@type":{kind},"value":{{{_members(fixed)}'
             if len(self._verdicts) >= _CACHE_MAX:

@@ -48,7 +48,8 @@ class RequestRecord:
     what the client was sent, None if it got nothing. ``verdict`` is FORWARDED, DROPPED (refused
     here) or ERROR (allowed, but not served). ``latency_s`` runs from the complete head to the
     first byte of the answer, None without an answer. ``logged`` has the header conditions that a
-    rule waived (``mismatch: LOG`` and the like).
+    rule waived (``mismatch: LOG`` and the like). ``weight`` is how many requests the record stands
+    for: itself, and those before it that were not recorded.
     """
 
     time: float
@@ -73,6 +74,7 @@ class RequestRecord:
     response_bytes: int = 0
     request_id: bytes = b""
     logged: tuple[str, ...] = ()
+    weight: int = 1
 
 
 def to_flow(record: RequestRecord, node: str) -> Json:
@@ -183,6 +185,8 @@ def _extensions(record: RequestRecord) -> Json:
         "request_bytes": record.request_bytes,
         "response_bytes": record.response_bytes,
     }
+    if record.weight != 1:
+        known["stands_for"] = record.weight
     if record.logged:
         known["logged"] = [printable(each.encode()) for each in record.logged]
     return known

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from l7proxy import __version__
 from l7proxy.observe import tally as tallies
 from l7proxy.observe.flows import DROPPED
-from l7proxy.observe.tally import LATENCY_BOUNDS, RequestKey, Tally
+from l7proxy.observe.tally import ELSEWHERE, LATENCY_BOUNDS, RequestKey, Tally
 from l7proxy.policy.verdict import Road
 from l7proxy.reasons import Reason
 
@@ -67,6 +67,8 @@ class NodeFacts:
     tables: Mapping[str, int] = field(default_factory=dict)
     datapath: str = "userspace"
     datapath_counters: Mapping[str, int] = field(default_factory=dict)
+    kernel: Tally = field(default_factory=Tally)
+    """What the kernel has counted of requests."""
 
 
 class NodeCollector(Collector):
@@ -79,6 +81,7 @@ class NodeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         total = tallies.load_all(self._directory)
         facts = self._facts()
+        total.add(facts.kernel)
         yield from _http(total)
         yield from _policy(total, facts)
         yield from _proxy(total)
@@ -118,11 +121,16 @@ def _http(total: Tally) -> Iterator[Metric]:
         "HTTP requests decided; status 0: the client got no answer",
         ("method", "protocol", "status", "reporter"),
     )
-    for labels, count in _sums(
+    sums = _sums(
         total,
         lambda key: (key.method, key.protocol, str(key.status), _reporter(key.direction)),
-    ).items():
-        requests.add_metric(labels, count)
+    )
+    for method, protocol, status, direction in total.outcomes:
+        count = total.outcomes[method, protocol, status, direction]
+        _add(sums, (method, protocol, str(status), _reporter(direction)), count)
+    for labels, count in sums.items():
+        if labels[2] != str(ELSEWHERE):
+            requests.add_metric(labels, count)
     yield requests
     duration = HistogramMetricFamily(
         "hubble_http_request_duration_seconds",
