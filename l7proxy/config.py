@@ -138,6 +138,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "target_bytes": (64, 2**20),
     "body_buffer": (4096, 2**26),
     "redirect_credit": (4096, 2**30),
+    "flow_queue_bytes": (65536, 2**30),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from l7proxy.agent.datapaths import Opened
+from l7proxy.agent.flows import Flows
 from l7proxy.agent.inputs import Inputs
 from l7proxy.agent.places import Places, places
 from l7proxy.agent.pool import Pool
@@ -67,7 +69,20 @@ class Node:
         self._said: tuple[str, ...] = ()
         self._said_of_tending = ""
         self._digests: tuple[str, str] | None = None
-        self.pool = Pool(config.proxy.workers, self._configure, self._worker_died, report)
+        self._recording = RecorderSettings(
+            config.node,
+            log=config.access_log,
+            log_lock=state.log_lock,
+            flow_bytes=config.limits.flow_queue_bytes,
+        )
+        self.flows = Flows(self._recording, config.limits)
+        self.pool = Pool(
+            config.proxy.workers,
+            self._configure,
+            self._worker_died,
+            self.flows.received,
+            report,
+        )
 
     def changed(self) -> None:
         """The files may have changed: look soon."""
@@ -117,6 +132,7 @@ class Node:
             workers=sum(worker.ready for worker in self.pool.status()),
             worker_restarts=self.pool.restarts,
             tables=tables,
+            flow_events_lost=self.flows.lost,
             datapath=self.mode,
             datapath_counters={} if self._closed else await self._on_datapath(counters),
         )
@@ -134,7 +150,10 @@ class Node:
         if not self._closed:
             self._closed = True
             await self._on_datapath(self._datapath.close)
-        return await self.pool.stop(drain_seconds)
+        try:
+            return await self.pool.stop(drain_seconds)
+        finally:
+            self.flows.close()
 
     @property
     def ready(self) -> bool:
@@ -238,11 +257,8 @@ class Node:
             limits=self.config.limits,
             adapter="transparent" if self.mode == "ebpf" else "userspace",
             adapter_options=await self._on_datapath(self._datapath.adapter_options),
-            recorder=RecorderSettings(
-                self.config.node,
-                tally.slot_path(self._state.metrics, slot),
-                self.config.access_log,
-                self._state.log_lock,
+            recorder=dataclasses.replace(
+                self._recording, tally=tally.slot_path(self._state.metrics, slot)
             ),
         )
 

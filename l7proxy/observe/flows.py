@@ -7,6 +7,7 @@ What Hubble has no key for travels in ``flow.extensions``, the place its schema 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ DROPPED = "DROPPED"
 ERROR = "ERROR"
 
 _ACCESS_LOG_EVENT = 129
+_LOST_SOURCE = "OBSERVER_EVENTS_QUEUE"
 _STRUCT = "type.googleapis.com/google.protobuf.Struct"
 
 # Longer text is cut: a line stays far below the 64 KiB that Hubble's line reader takes.
@@ -170,6 +172,13 @@ def timestamp(seconds: float) -> str:
     whole = int(seconds)
     nanoseconds = int((seconds - whole) * 1e9)
     return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def lost_line(node: str, count: int, seconds: float) -> bytes:
+    """The line, as Hubble writes it, that stands for ``count`` records which a reader missed."""
+    lost = {"source": _LOST_SOURCE, "num_events_lost": str(count)}
+    document = {"lost_events": lost, "node_name": node, "time": timestamp(seconds)}
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
 def _extensions(record: RequestRecord) -> Json:
