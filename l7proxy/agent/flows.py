@@ -30,7 +30,7 @@ class Flows:
         """``settings`` are those of every worker. Raises OSError if the log cannot be opened."""
         self.hub = FlowHub(limits.flows_kept, settings.node, limits.flow_queue_bytes)
         self._followers = limits.flow_followers
-        self._encoder = LineEncoder(settings.node)
+        self._encoder = LineEncoder(settings.node, settings.redaction)
         self._log = open_log(settings)
 
     @property

@@ -21,6 +21,7 @@ from l7proxy.agent.statedir import StateDir
 from l7proxy.config import Config
 from l7proxy.datapath.port import DatapathError
 from l7proxy.observe import tally
+from l7proxy.observe.flows import Redaction
 from l7proxy.observe.metrics import NodeFacts, connections_by_road
 from l7proxy.observe.recorder import RecorderSettings
 from l7proxy.proxy.control import Configure, Snapshot
@@ -69,11 +70,13 @@ class Node:
         self._said: tuple[str, ...] = ()
         self._said_of_tending = ""
         self._digests: tuple[str, str] | None = None
+        redact = config.flows.redact
         self._recording = RecorderSettings(
             config.node,
             log=config.access_log,
             log_lock=state.log_lock,
             flow_bytes=config.limits.flow_queue_bytes,
+            redaction=Redaction(frozenset(redact.headers), redact.query),
         )
         self.flows = Flows(self._recording, config.limits)
         self.pool = Pool(

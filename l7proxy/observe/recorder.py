@@ -11,7 +11,7 @@ from pathlib import Path
 
 from l7proxy.observe import tally
 from l7proxy.observe.accesslog import LineEncoder
-from l7proxy.observe.flows import RequestRecord, lost_line
+from l7proxy.observe.flows import NO_REDACTION, Redaction, RequestRecord, lost_line
 from l7proxy.observe.hub import QUEUE_BYTES
 from l7proxy.observe.tally import Tally
 from l7proxy.observe.writer import LineWriter
@@ -31,7 +31,7 @@ class RecorderSettings:
 
     ``log`` is ``off``, ``stdout``, ``stderr`` or the path of a file to append to. ``log_lock`` is
     a file that all workers which share the log can open; ``tally`` is for this worker alone.
-    ``flow_bytes`` bounds the lines that wait for the agent.
+    ``flow_bytes`` bounds the lines that wait for the agent; ``redaction`` holds for all lines.
     """
 
     node: str
@@ -39,6 +39,7 @@ class RecorderSettings:
     log: str = LOG_OFF
     log_lock: Path | None = None
     flow_bytes: int = QUEUE_BYTES
+    redaction: Redaction = NO_REDACTION
 
 
 class Recorder:
@@ -50,12 +51,16 @@ class Recorder:
     """
 
     def __init__(
-        self, node: str, tally_path: Path | None = None, outputs: Sequence[LineWriter] = ()
+        self,
+        node: str,
+        tally_path: Path | None = None,
+        outputs: Sequence[LineWriter] = (),
+        redaction: Redaction = NO_REDACTION,
     ) -> None:
         self.tally = Tally() if tally_path is None else tally.resume(tally_path)
         self._path = tally_path
         self._outputs = tuple(outputs)
-        self._encoder = LineEncoder(node)
+        self._encoder = LineEncoder(node, redaction)
         self._lost_before = self.tally.lost
         self._dirty = True
         self._stop = threading.Event()
@@ -144,7 +149,7 @@ def open_recorder(settings: RecorderSettings, flows: int | None = None) -> Recor
                 lost_line=lambda count: lost_line(settings.node, count, time.time()),
             )
         )
-    return Recorder(settings.node, settings.tally, outputs)
+    return Recorder(settings.node, settings.tally, outputs, settings.redaction)
 
 
 def open_log(settings: RecorderSettings) -> LineWriter | None:

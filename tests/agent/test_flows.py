@@ -111,6 +111,22 @@ def test_followers_are_bounded_and_one_that_leaves_makes_room(
         eventually(lambda: stream_is_served(node))
 
 
+def test_what_the_configuration_redacts_reaches_neither_log_nor_reader(
+    prepare: Callable[..., Node],
+) -> None:
+    redact = {"headers": ["X-REQUEST-ID"], "query": True}
+    node = prepare(flows={"redact": redact}).start()
+    with contextlib.closing(node.connect()) as asks:
+        asks.request("GET", "/users?token=s3cret", headers={"X-Request-Id": "s3cret"})
+        asks.getresponse().read()
+    [seen] = eventually(lambda: flows(node))
+    assert node.stop() == 0
+
+    assert "s3cret" not in str(seen)
+    assert urls([seen]) == ["users"]
+    assert node.log() == [seen]
+
+
 def stream_is_served(node: Node) -> bool:
     with contextlib.closing(stream(node, "?follow=1")) as response:
         return response.status == 200
