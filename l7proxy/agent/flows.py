@@ -9,12 +9,10 @@ from l7proxy.agent.httpd import Answer, Stream, error_answer
 from l7proxy.limits import Limits
 from l7proxy.observe.accesslog import LineEncoder
 from l7proxy.observe.flows import RequestRecord
-from l7proxy.observe.hub import FlowHub, Follower
+from l7proxy.observe.hub import KEPT_HEADER, FlowHub, Follower
 from l7proxy.observe.recorder import RecorderSettings, open_log
 
 LINES = "application/x-ndjson"
-KEPT_HEADER = "L7proxy-Kept"
-"""Of an answer that goes on: how many of its lines are of the past."""
 
 _FLAGS = {"0": False, "1": True}
 

@@ -31,7 +31,7 @@ ERROR = "ERROR"
 REQUEST_ID = "X-Request-Id"
 _ACCESS_LOG_EVENT = 129
 _LOST_SOURCE = "OBSERVER_EVENTS_QUEUE"
-_STRUCT = "type.googleapis.com/google.protobuf.Struct"
+STRUCT = "type.googleapis.com/google.protobuf.Struct"
 
 _PASSWORD = re.compile(r"(://[^/?#@:]*:)[^/?#]*@")
 
@@ -147,7 +147,7 @@ def to_flow(record: RequestRecord, node: str, redaction: Redaction = NO_REDACTIO
         "traffic_direction": record.direction,
         "is_reply": False,
         "Summary": summary,
-        "extensions": {"@type": _STRUCT, "value": _extensions(record)},
+        "extensions": {"@type": STRUCT, "value": _extensions(record)},
     }
     if record.verdict == DROPPED and record.reason in _HUBBLE_DROP_REASONS:
         flow["drop_reason"], flow["drop_reason_desc"] = _HUBBLE_DROP_REASONS[record.reason]

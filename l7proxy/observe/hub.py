@@ -15,6 +15,9 @@ from l7proxy.observe.flows import lost_line
 
 KEPT = 4096
 QUEUE_BYTES = 4 << 20
+KEPT_HEADER = "L7proxy-Kept"
+"""In the agent's answer to a follower: how many of its lines are of the past."""
+
 _MEAN_BYTES = 4096
 """Of kept lines at most: long ones, which only an attack is full of, push out more than one."""
 
