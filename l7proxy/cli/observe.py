@@ -159,8 +159,8 @@ def _moment(option: str, value: str | None, now: int) -> int | None:
 
 
 def _printer(given: dict[str, Any], config: Config) -> _Printer:
-    terminal = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    colour = given["color"] == "always" or (given["color"] == "auto" and terminal)
+    auto = given["color"] == "auto" and _is_terminal() and not os.environ.get("NO_COLOR")
+    colour = given["color"] == "always" or auto
     explainer = None
     if given["explain"]:
         paths, workloads = given["policy_paths"], given["workloads_path"]
@@ -170,6 +170,10 @@ def _printer(given: dict[str, Any], config: Config) -> _Printer:
         colour, given["time_format"], given["print_node_name"], given["print_policy_names"]
     )
     return _Printer(given["output"], style, explainer)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 @contextlib.contextmanager
