@@ -64,6 +64,7 @@ class NodeFacts:
     apply_errors: int = 0
     workers: int = 0
     worker_restarts: int = 0
+    flow_events_lost: int = 0
     tables: Mapping[str, int] = field(default_factory=dict)
     datapath: str = "userspace"
     datapath_counters: Mapping[str, int] = field(default_factory=dict)
@@ -234,7 +235,7 @@ def _connections(total: Tally, facts: NodeFacts) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "l7proxy_flow_events_lost",
         "Flow records and log lines dropped because their reader was too slow",
-        value=total.lost + counters.get(LOST_EVENTS, 0),
+        value=total.lost + facts.flow_events_lost + counters.get(LOST_EVENTS, 0),
     )
     events = _counter("l7proxy_datapath_events", "What the kernel programs met", ("event",))
     for name, count in counters.items():
