@@ -196,7 +196,7 @@ int on_arrival(struct __sk_buff *skb)
     }
     action = answer_refused(skb, http, key, entry, start, size, replaces);
     if (record) {
-        record->told = !http->dead || http->doom == DOOMED_REFUSED;
+        record->told = action == SK_PASS || !http->dead || http->doom == DOOMED_REFUSED;
         bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
     }
     return action;

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from l7proxy.datapath import libbpf
-from l7proxy.datapath.layout import Layout, Table
+from l7proxy.datapath.layout import Table
 from l7proxy.datapath.names import Counter
 from l7proxy.datapath.store import Store
 
@@ -28,13 +28,17 @@ def ways(store: Store) -> dict[str, int]:
 
 def _sum(table: Table, number: int) -> int:
     key = number.to_bytes(4, sys.byteorder)
-    raw = libbpf.map_lookup(table.fd, key, width(table.value)) or b""
-    return sum(int.from_bytes(raw[at : at + 8], sys.byteorder) for at in range(0, len(raw), 8))
+    return sum(words[0] for words in per_cpu(table, key))
 
 
-def width(value: Layout) -> int:
-    """The bytes that a look-up in a per-CPU map gives: an element for each CPU, in whole words."""
-    return (value.size + 7 & ~7) * _possible_cpus()
+def per_cpu(table: Table, key: bytes) -> list[memoryview]:
+    """The values that the CPUs have under a key, as 64-bit numbers each; none for no such key."""
+    raw = libbpf.map_lookup(table.fd, key, table.value.size)  # of all CPUs together, BCC says
+    if raw is None:
+        return []
+    words, cpus = memoryview(raw).cast("Q"), _possible_cpus()
+    each = len(words) // cpus
+    return [words[cpu * each : (cpu + 1) * each] for cpu in range(cpus)]
 
 
 @functools.cache

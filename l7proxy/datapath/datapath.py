@@ -26,8 +26,8 @@ from l7proxy.datapath import (
 )
 from l7proxy.datapath.addresses import EPOCH_BITS, identity_number, packed, prefix_length
 from l7proxy.datapath.cgroups import Cgroups
-from l7proxy.datapath.listening import Listeners
 from l7proxy.datapath.flow_records import FlowRecords
+from l7proxy.datapath.listening import Listeners
 from l7proxy.datapath.names import (
     IDENTITY_CONTESTED,
     IDENTITY_HOST,

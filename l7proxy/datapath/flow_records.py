@@ -107,7 +107,7 @@ class FlowRecords:
         why = self._names.attribution(told["rules_id"], told["rule"], Reason.RULE_ALLOWED)
         if doom is Doom.BROKEN:
             why = Attribution(Reason.BAD_CHUNK)
-            return self._record(told, found, DROPPED, why, end and end["status"])
+            return self._record(told, found, DROPPED, why, end["status"] if end else None)
         if end is not None:
             return self._record(told, found, FORWARDED, why, end["status"], end)
         lost = doom is not None and doom not in _TOLD_WHY

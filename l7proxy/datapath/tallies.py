@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from l7proxy.compiler.head_actions import METHODS
-from l7proxy.datapath import counting, libbpf
+from l7proxy.datapath import counting
 from l7proxy.datapath.layout import Table
 from l7proxy.datapath.names import INGRESS, REASON_NUMBERS
 from l7proxy.datapath.rule_names import RuleNames
 from l7proxy.datapath.store import Store
 from l7proxy.observe.flows import DROPPED, FORWARDED
-from l7proxy.observe.tally import ELSEWHERE, LATENCY_BOUNDS, OTHER, RequestKey, Tally
+from l7proxy.observe.tally import ELSEWHERE, OTHER, RequestKey, Tally
 from l7proxy.policy.verdict import Road
 from l7proxy.reasons import Reason
 
@@ -66,20 +66,13 @@ def decisions(store: Store) -> dict[str, int]:
 
 def _sums(table: Table) -> Iterator[tuple[Any, int]]:
     """Keys, unpacked, and the sums over all CPUs."""
-    for packed in table.keys():
-        raw = libbpf.map_lookup(table.fd, packed, counting.width(table.value))
-        if raw is not None:
-            words = memoryview(raw).cast("Q")
-            yield table.key.unpacked(packed), sum(words)
+    for packed in list(table.keys()):
+        yield table.key.unpacked(packed), sum(words[0] for words in counting.per_cpu(table, packed))
 
 
 def _latencies(table: Table) -> Iterator[tuple[str, list[float]]]:
     """Method and, for each bucket and the sum in seconds, a number."""
-    buckets = len(LATENCY_BOUNDS) + 1
-    for packed in table.keys():
-        raw = libbpf.map_lookup(table.fd, packed, counting.width(table.value))
-        words = memoryview(raw or b"").cast("Q")
-        step = table.value.size // 8
-        sums = [sum(words[at::step]) for at in range(buckets + 1)]
+    for packed in list(table.keys()):
+        sums = [sum(column) for column in zip(*counting.per_cpu(table, packed), strict=True)]
         method = METHOD_NAMES[int.from_bytes(packed, sys.byteorder)]
         yield method, [*map(float, sums[:-1]), sums[-1] / 1e6]

@@ -33,7 +33,7 @@ BUDGET = {
     "on_connect6": 9000,
     "on_getpeername4": 40,
     "on_getpeername6": 50,
-    "on_sock_ops": 6500,
+    "on_sock_ops": 150_000,
     "on_sk_lookup": 2500,
     "on_send": 800,
     "on_receive": 10,
