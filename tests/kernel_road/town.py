@@ -131,6 +131,7 @@ LIMITS = {
     "kernel_roads": 4096,
     "tracked_connections": 4096,
     "linger_timeout": GRACE,
+    "flow_rate": 10**9,
 }
 
 
