@@ -133,15 +133,11 @@ def test_a_line_that_is_no_record_says_why(line: bytes, message: str) -> None:
 
 HOSTILE = (
     "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\r\nSet: x", "\x00\x7f\x9b31m", "\u202egpj.exe",
-    "\ud800", "<script>alert(1)</script>", "\"';--", "\u2028", "a" * 300, "\t",
+    "\ud800", "<script>alert(1)</script>", "\"';--", "\u2028", "a" * 30, "\t",
 )  # fmt: skip
 _hostile = st.sampled_from(HOSTILE)
 _values = st.recursive(
-    _hostile
-    | st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False, width=16),
+    _hostile | st.none() | st.booleans() | st.integers() | st.sampled_from([1.5, -0.0, 1e300]),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_hostile, inner, max_size=2),
     max_leaves=4,
 )
