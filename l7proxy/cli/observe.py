@@ -10,19 +10,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from l7proxy.cli import admin, explaining, options, show
+from l7proxy.cli import admin, options, show
 from l7proxy.cli.errors import CommandError
-from l7proxy.cli.explaining import Explainer
 from l7proxy.cli.filter_options import FilterCommand, filter_options, given_filters
 from l7proxy.config import Config
 from l7proxy.observe import selection, text, times
 from l7proxy.observe.hub import KEPT_HEADER
 from l7proxy.observe.seen import LINE_BYTES, LineError, Seen, read
 from l7proxy.observe.selection import Selection
+
+if TYPE_CHECKING:
+    from l7proxy.cli.explaining import Explainer
 
 _LAST = 20
 
@@ -161,15 +163,21 @@ def _moment(option: str, value: str | None, now: int) -> int | None:
 def _printer(given: dict[str, Any], config: Config) -> _Printer:
     auto = given["color"] == "auto" and _is_terminal() and not os.environ.get("NO_COLOR")
     colour = given["color"] == "always" or auto
-    explainer = None
-    if given["explain"]:
-        paths, workloads = given["policy_paths"], given["workloads_path"]
-        ask = explaining.of_policies(paths, workloads, config) if paths else None
-        explainer = Explainer(ask or explaining.of_agent(config))
     style = text.Style(
         colour, given["time_format"], given["print_node_name"], given["print_policy_names"]
     )
-    return _Printer(given["output"], style, explainer)
+    return _Printer(given["output"], style, _explainer(given, config))
+
+
+def _explainer(given: dict[str, Any], config: Config) -> Explainer | None:
+    if not given["explain"]:
+        return None
+    # Here, since only this needs to know what decides requests.
+    from l7proxy.cli import explaining
+
+    paths, workloads = given["policy_paths"], given["workloads_path"]
+    ask = explaining.of_policies(paths, workloads, config) if paths else None
+    return explaining.Explainer(ask or explaining.of_agent(config))
 
 
 def _is_terminal() -> bool:

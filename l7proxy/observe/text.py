@@ -110,7 +110,7 @@ def fields(seen: Seen, style: Style) -> list[tuple[str, str]]:
 
 def as_json(document: Json) -> str:
     """One line of ASCII without a control character."""
-    return json.dumps(document, separators=(",", ":")).replace("\x7f", "\\u007f")
+    return json.dumps(document, separators=(",", ":"))
 
 
 def with_explanation(document: Json, told: Mapping[str, str]) -> Json:

@@ -22,6 +22,7 @@ COMMANDS = [
     "run",
     "check",
     "explain",
+    "observe",
     "status",
     "workloads",
     "policies",
