@@ -22,6 +22,8 @@ Json = dict[str, Any]
 FORWARDED = "FORWARDED"
 DROPPED = "DROPPED"
 ERROR = "ERROR"
+AUDIT = "AUDIT"
+SERVED = (FORWARDED, AUDIT)
 
 _ACCESS_LOG_EVENT = 129
 _STRUCT = "type.googleapis.com/google.protobuf.Struct"
@@ -46,9 +48,10 @@ class RequestRecord:
     path with its query, or what there was of the target if it could not be parsed; ``method``,
     ``path``, ``host`` and ``request_id`` are as received and may hold any byte. ``status`` is
     what the client was sent, None if it got nothing. ``verdict`` is FORWARDED, DROPPED (refused
-    here) or ERROR (allowed, but not served). ``latency_s`` runs from the complete head to the
-    first byte of the answer, None without an answer. ``logged`` has the header conditions that a
-    rule waived (``mismatch: LOG`` and the like).
+    here), ERROR (allowed, but not served) or AUDIT (served, though audited policies would have
+    refused it, for ``reason`` and by ``policy`` and ``rule``). ``latency_s`` runs from the complete
+    head to the first byte of the answer, None without an answer. ``logged`` has the header
+    conditions that a rule waived (``mismatch: LOG`` and the like).
     """
 
     time: float
@@ -89,7 +92,7 @@ def to_flow(record: RequestRecord, node: str) -> Json:
         http["code"] = record.status
     if record.request_id:
         http["headers"] = [{"key": "X-Request-Id", "value": printable(record.request_id)}]
-    answered = record.verdict == FORWARDED and record.status is not None
+    answered = record.verdict in SERVED and record.status is not None
     l7: Json = {"type": "RESPONSE" if answered else "REQUEST"}
     latency_ns = round((record.latency_s or 0.0) * 1e9)
     if latency_ns:
@@ -190,7 +193,7 @@ def _extensions(record: RequestRecord) -> Json:
 
 def _attribution_key(record: RequestRecord) -> str:
     side = "egress" if record.direction == "EGRESS" else "ingress"
-    return f"{side}_{'denied' if record.verdict == DROPPED else 'allowed'}_by"
+    return f"{side}_{'denied' if record.verdict in (DROPPED, AUDIT) else 'allowed'}_by"
 
 
 def _policy_json(policy: str, rule: str | None) -> Json:

@@ -85,7 +85,16 @@ def test_the_answer_and_the_exit_code(
     done = ask(client, USERS, *request_, "-o", "json")
     assert done.code == code
     answer = done.json
-    assert list(answer) == ["verdict", "action", "backend", "policy", "rule", "reason", "road"]
+    assert list(answer) == [
+        "verdict",
+        "action",
+        "backend",
+        "policy",
+        "rule",
+        "reason",
+        "road",
+        "audit",
+    ]
     assert answer["verdict"] == ("DROPPED" if code else "FORWARDED")
     assert (answer["action"], answer["reason"], answer["rule"]) == (action, reason, rule)
     assert answer["road"] == road
