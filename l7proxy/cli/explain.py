@@ -113,8 +113,8 @@ def _audit(would: dict[str, Any] | None, meaning: str) -> str | None:
     by = " ".join(filter(None, (would["policy"], would["rule"])))
     recorded = "; recorded as AUDIT" if would["recorded"] else ""
     return (
-        f"{would['verdict']} ({would['action']}) if {' and '.join(would['policies'])} were enforced"
-        f"{f', by {by}' if by else ''}: {would['reason']}: {meaning}{recorded}"
+        f"if {' and '.join(would['policies'])} were enforced: {would['verdict']} "
+        f"({would['action']}){f' by {by}' if by else ''}, {would['reason']}: {meaning}{recorded}"
     )
 
 
