@@ -31,7 +31,7 @@ class Kind(Enum):
 
 
 class Change(NamedTuple):
-    """Requests that are alike: ``was`` and ``would_be`` are verdicts, the path has no query."""
+    """Requests that are alike: ``was`` and ``would_be`` are verdicts, ``path`` has its query."""
 
     was: str
     would_be: str
@@ -146,7 +146,6 @@ def _parsed(line: bytes) -> dict[str, object]:
 
 
 def _grouped(known: Counter[Change], recorded: Recorded, outcome: Outcome) -> Change:
-    path = recorded.target.partition(b"?")[0].decode()
     change = Change(
         recorded.verdict,
         outcome.verdict,
@@ -154,7 +153,7 @@ def _grouped(known: Counter[Change], recorded: Recorded, outcome: Outcome) -> Ch
         recorded.server.id,
         recorded.port,
         recorded.method.decode(),
-        path,
+        recorded.target.decode(),
         outcome.reason,
         outcome.policy,
         outcome.rule,

@@ -44,7 +44,7 @@ class Cause(Enum):
     UNKNOWN_PEER = "requests whose client or server is unknown"
     NOT_BY_POLICY = "requests that were refused for another reason than policy"
     CUT = "requests whose URL is cut short, escaped or redacted in the record"
-    HOST = "requests of HTTP/1.0 of which the record does not tell whether they had a Host"
+    HOST = "requests whose Host is not in the record, and rules ask for a host"
     HEADERS = "requests that rules decide by a header which is not in the record"
 
 
@@ -77,7 +77,8 @@ class Recorded:
 
 class Reader:
     """Reads flows. ``directory`` has the workloads whose labels are known better than by the
-    flows; ``headers`` are the lower-case names of the header fields that matter."""
+    flows; ``headers`` are the lower-case names of the header fields that rules ask for, and
+    ``hosts_matter`` says that some ask for a host."""
 
     def __init__(
         self, directory: Directory, headers: frozenset[bytes], *, hosts_matter: bool
@@ -118,10 +119,11 @@ class Reader:
             raise NotReplayed(Cause.NOT_A_FLOW)
         host, target = _split(http.get("url", ""))
         headers = self._fields(http.get("headers") or ())
+        # What our records show where a request of HTTP/1.0 had no Host.
         if http.get("protocol") == "HTTP/1.0" and host == _endpoint(destination, port):
-            if self._hosts_matter:
-                raise NotReplayed(Cause.HOST)
             host = ""
+        if not host and self._hosts_matter:
+            raise NotReplayed(Cause.HOST)
         method = http["method"]
         if method == "OPTIONS" and target == "/*":
             target = "*"  # which has no other spelling in a URL
