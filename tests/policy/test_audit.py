@@ -1,7 +1,8 @@
 """Dry run: audited policies are decided and recorded, and change nothing for anybody.
 
-Seen to fail: with ``admit`` made of all sides, every random case below and most others; without
-the comparison of ``audit._is_stricter``, the ones where the verdicts agree.
+Seen to fail, the random policy sets among them each time: with ``admit`` enforcing all sides, with
+either half of ``audit._is_stricter`` left out, with every verdict of all policies together taken
+for a refusal, and with the roads of ``policy.roads`` as if nothing were audited.
 """
 
 from __future__ import annotations
