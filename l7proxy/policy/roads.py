@@ -48,6 +48,8 @@ def choose(
     audit = admission.audit
     if audit is not None and audit.recorded:
         why = f"{said(audit.policies)}: what would be refused is recorded, and served"
+        if not admission.layers:
+            why += "; what is not HTTP/1 is refused"
         return RoadChoice(Road.PROXY, why)
     if not admission.layers:
         why = admission.reason.meaning
