@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -22,10 +23,12 @@ from l7proxy.policy.model import NAMESPACE_LABEL, PolicySet
 from l7proxy.policy.selectors import label_key
 from l7proxy.policy.verdict import Action, Admission, Road, Verdict
 from l7proxy.proxy.ports import Endpoint
+from l7proxy.reasons import Reason
 from l7proxy.workloads.directory import Directory
 from l7proxy.workloads.model import HOST, Peer, Workload, World
 
 # "The world" without an address: RFC 5737 keeps this one for examples, so nobody has it.
+_L4_REFUSALS = (Reason.L4_DENY_RULE, Reason.L4_DEFAULT_DENY)
 _SOMEWHERE = ip_address("192.0.2.1")
 
 
@@ -110,6 +113,7 @@ class Answer:
             "meaning": told.verdict.reason.meaning,
             "road_reason": told.road.reason,
             "nearest": None if told.nearest is None else str(told.nearest),
+            "audit_meaning": None if told.together is None else told.together.reason.meaning,
             "notes": [note for note in (self.detail, *told.verdict.logged) if note],
         }
 
@@ -142,6 +146,10 @@ def explain(question: Question, around: Surroundings) -> Answer:
         except Refused as refused:
             told = Explanation(admission, Verdict(Action.BLOCK, refused.reason), road)
             return Answer(client, server, told, refused.detail)
+    elif policy_explain.audited_policies(around.policies, client, server):
+        # Nobody reads these bytes, but they would be read if the policies were enforced.
+        with suppress(Refused):
+            request = parse_request(head, around.limits)
     told = policy_explain.explain(
         around.policies,
         around.workloads,
@@ -150,6 +158,8 @@ def explain(question: Question, around: Surroundings) -> Answer:
         question.port,
         request or _UNREAD,
     )
+    if request is None:
+        told = dataclasses.replace(told, together=_unread(told.together))
     # The tables' own verdict, though it is the same: who asks wants to know what the kernel does.
     told = dataclasses.replace(told, road=road, verdict=verdict or told.verdict)
     return Answer(client, server, told)
@@ -165,6 +175,12 @@ class _Unread:
 
 
 _UNREAD = _Unread()
+
+
+def _unread(together: Verdict | None) -> Verdict | None:
+    """What audited policies say of bytes that are no request: only what they say at L3/L4."""
+    rested_on_l4 = together is not None and together.reason in _L4_REFUSALS
+    return together if rested_on_l4 else None
 
 
 def find(text: str, directory: Directory) -> Peer:

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "l7proxy"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Folders that decide and describe, and do nothing: no event loop, no sockets, no kernel.
-PURE = ("policy", "http", "workloads", "compiler")
+PURE = ("policy", "http", "workloads", "compiler", "replay")
 EFFECTS = {"asyncio", "uvloop", "socket", "selectors", "subprocess", "threading", "bcc", "pyroute2"}
 
 # Who may import what of the package itself. A folder may always import its own modules and the
@@ -24,6 +24,7 @@ ALLOWED = {
     "workloads": set(),
     "policy": {"workloads"},
     "compiler": {"http", "policy", "workloads"},
+    "replay": {"http", "policy", "workloads"},
     "observe": {"policy", "proxy", "workloads"},
     "proxy": {"http", "policy", "workloads", "observe"},
     "datapath": {"http", "policy", "workloads", "proxy", "compiler", "observe"},

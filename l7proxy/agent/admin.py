@@ -105,6 +105,7 @@ class Admin:
                     "namespace": policy.namespace,
                     "kind": policy.kind,
                     "rules": PolicySet((policy,)).rule_count,
+                    "audit": policy.audited,
                     "source": str(policy.source),
                 }
                 for policy in found

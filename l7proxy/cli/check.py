@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from l7proxy.cli import options, show
+from l7proxy.cli import against, options, show
 from l7proxy.compiler.fit import KernelFit
 from l7proxy.compiler.rules_map import size_class
 from l7proxy.config import Config
@@ -31,16 +31,30 @@ from l7proxy.workloads.model import Workload
     type=options.PATH,
     help="Workloads to show the destinations of. Default: the configured ones, if there are any.",
 )
+@click.option(
+    "--against",
+    "flows",
+    metavar="FLOWS.json",
+    type=options.PATH,
+    help="Show which of these recorded requests would change their verdict; - for standard input.",
+)
 @options.config
 @options.output
 def command(
-    paths: tuple[Path, ...], workloads_path: Path | None, config: Config, as_json: bool
+    paths: tuple[Path, ...],
+    workloads_path: Path | None,
+    flows: Path | None,
+    config: Config,
+    as_json: bool,
 ) -> int:
     """Validate policies, and show the roads.
 
-    Shows which road the connections to each destination take, and why.
+    Shows which road the connections to each destination take, and why. With --against, which
+    requests of the past would be refused or let through that were not: one flow a line, as the
+    access log or observe -o json write them, or Hubble.
 
-    PATH is a policy file or a folder of them; the configured folder if there is none.
+    PATH is a policy file or a folder of them; the configured folder if there is none. Exit code: 0
+    valid, 1 invalid, 2 wrong usage; with --against 3 if a verdict would change.
     """
     errors: list[FileError] = []
     warnings: list[FileError] = []
@@ -59,26 +73,38 @@ def command(
                 sizes = _table_sizes(policies, workloads or (), config, fit)
         except TableError as clash:
             errors.append(FileError(str(workloads_path or config.workloads), 0, str(clash)))
+    replayed = None
+    if flows is not None and policies is not None and not errors:
+        replayed = against.replay(flows, policies, workloads)
+        if not replayed.replayed:
+            errors.append(FileError(str(flows), 0, against.nothing_replayed(replayed)))
     if as_json:
-        show.as_json(
-            {
-                "valid": not errors,
-                "errors": [_as_json(error) for error in errors],
-                "warnings": [_as_json(warning) for warning in warnings],
-                "destinations": [each.as_json() for each in destinations],
-            }
-        )
-        return 1 if errors else 0
+        document: dict[str, Any] = {
+            "valid": not errors,
+            "errors": [_as_json(error) for error in errors],
+            "warnings": [_as_json(warning) for warning in warnings],
+            "destinations": [each.as_json() for each in destinations],
+        }
+        if replayed is not None:
+            document["against"] = against.as_json(replayed)
+        show.as_json(document)
+        return 1 if errors else against.exit_code(replayed)
     for error in errors:
         click.echo(str(error), err=True)
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     if errors or policies is None:
         return 1
+    if replayed is not None:
+        against.show_report(replayed)
+        return against.exit_code(replayed)
     _show(destinations)
     if sizes:
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sizes.items())
         click.echo(f"kernel tables: {counts}")
+    audited = [each.display_name for each in policies.policies if each.audited]
+    if audited:
+        click.echo(f"audited, not enforced: {', '.join(audited)}")
     click.echo(f"{len(policies.policies)} policies, {rules} rules, {len(warnings)} warnings: valid")
     return 0
 

@@ -106,6 +106,18 @@ def _header(text: str) -> tuple[str, str]:
     return name, value.strip(" \t")
 
 
+def _audit(would: dict[str, Any] | None, meaning: str) -> str | None:
+    """What would be if the audited policies were enforced."""
+    if would is None:
+        return None
+    by = " ".join(filter(None, (would["policy"], would["rule"])))
+    recorded = "; recorded as AUDIT" if would["recorded"] else ""
+    return (
+        f"if {' and '.join(would['policies'])} were enforced: {would['verdict']} "
+        f"({would['action']}){f' by {by}' if by else ''}, {would['reason']}: {meaning}{recorded}"
+    )
+
+
 def _show(question: Question, found: dict[str, Any]) -> None:
     answer = found["answer"]
     request = show.plain(f"{question.method} {question.target}")
@@ -118,6 +130,7 @@ def _show(question: Question, found: dict[str, Any]) -> None:
         "rule": answer["rule"],
         "backend": answer["backend"],
         "road": f"{road}: {found['road_reason']}",
+        "audit": _audit(answer["audit"], found["audit_meaning"]),
         "nearest": found["nearest"],
         "note": "; ".join(found["notes"]),
     }

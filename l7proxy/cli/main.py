@@ -1,6 +1,7 @@
 """The ``l7proxy`` command: finds the subcommand, and says in one line what went wrong.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted; ``explain`` has two of its own.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted; ``explain`` and ``check`` have
+others of their own.
 """
 
 from __future__ import annotations

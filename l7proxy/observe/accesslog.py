@@ -10,9 +10,9 @@ import json
 from json.encoder import encode_basestring_ascii as quote
 
 from l7proxy.observe.flows import (
-    FORWARDED,
     NO_REDACTION,
     REQUEST_ID,
+    SERVED,
     Json,
     Redaction,
     RequestRecord,
@@ -56,7 +56,7 @@ class LineEncoder:
         verdict, extensions = self._verdict(record)
         method = printable(record.method)
         url = quote(url_of(record, self._redaction))
-        answered = record.verdict == FORWARDED and record.status is not None
+        answered = record.verdict in SERVED and record.status is not None
         latency_ns = round((record.latency_s or 0.0) * 1e9)
         latency = f'"latency_ns":"{latency_ns}",' if latency_ns else ""
         code = "" if record.status is None else f',"code":{record.status}'

@@ -27,6 +27,8 @@ REDACTED = "HUBBLE_REDACTED"
 FORWARDED = "FORWARDED"
 DROPPED = "DROPPED"
 ERROR = "ERROR"
+AUDIT = "AUDIT"
+SERVED = (FORWARDED, AUDIT)
 
 REQUEST_ID = "X-Request-Id"
 _ACCESS_LOG_EVENT = 129
@@ -55,7 +57,8 @@ class RequestRecord:
     path with its query, or what there was of the target if it could not be parsed; ``method``,
     ``path``, ``host`` and ``request_id`` are as received and may hold any byte. ``status`` is
     what the client was sent, None if it got nothing. ``verdict`` is FORWARDED, DROPPED (refused
-    here) or ERROR (allowed, but not served). ``latency_s`` runs from the complete head to the
+    here), ERROR (allowed, but not served) or AUDIT (served, though audited policies would have
+    refused it, for ``reason`` and by ``policy`` and ``rule``). ``latency_s`` runs from the complete head to the
     first byte of the answer, None without an answer. ``logged`` has the header conditions that a
     rule waived (``mismatch: LOG`` and the like). ``weight`` is how many requests the record stands
     for: itself, and those before it that were not recorded.
@@ -117,7 +120,7 @@ def to_flow(record: RequestRecord, node: str, redaction: Redaction = NO_REDACTIO
     if record.request_id:
         value = redaction.header(REQUEST_ID, printable(record.request_id))
         http["headers"] = [{"key": REQUEST_ID, "value": value}]
-    answered = record.verdict == FORWARDED and record.status is not None
+    answered = record.verdict in SERVED and record.status is not None
     l7: Json = {"type": "RESPONSE" if answered else "REQUEST"}
     latency_ns = round((record.latency_s or 0.0) * 1e9)
     if latency_ns:
@@ -233,7 +236,7 @@ def _extensions(record: RequestRecord) -> Json:
 
 def _attribution_key(record: RequestRecord) -> str:
     side = "egress" if record.direction == "EGRESS" else "ingress"
-    return f"{side}_{'denied' if record.verdict == DROPPED else 'allowed'}_by"
+    return f"{side}_{'denied' if record.verdict in (DROPPED, AUDIT) else 'allowed'}_by"
 
 
 def _policy_json(policy: str, rule: str | None) -> Json:

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from l7proxy import __version__
 from l7proxy.observe import tally as tallies
-from l7proxy.observe.flows import DROPPED
+from l7proxy.observe.flows import AUDIT, DROPPED
 from l7proxy.observe.tally import ELSEWHERE, LATENCY_BOUNDS, RequestKey, Tally
 from l7proxy.policy.verdict import Road
 from l7proxy.reasons import Reason
@@ -164,6 +164,8 @@ def _policy(total: Tally, facts: NodeFacts) -> Iterator[Metric]:
         layer7_sums[outcome] += count
         if outcome != "parse_errors":
             action = "dropped" if outcome == "denied" else "forwarded"
+            if key.verdict == AUDIT:
+                action = "audit"
             _add(verdict_sums, (key.direction.lower(), "l7/http", action), count)
         if key.verdict == DROPPED:
             _add(drop_sums, (key.reason, "HTTP"), count)

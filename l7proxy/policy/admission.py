@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from l7proxy.policy import peers, selectors
+from l7proxy.policy import audit, peers, selectors
 from l7proxy.policy.model import (
     Direction,
     HttpRule,
@@ -24,10 +24,11 @@ _LAST_PORT = 65535
 
 
 class Selecting(NamedTuple):
-    """One policy's side that selects a workload for a direction."""
+    """One policy's side that selects a workload for a direction; ``audited``: not enforced."""
 
     policy: Policy
     side: Side
+    audited: bool = False
 
 
 class _Outcome(NamedTuple):
@@ -54,12 +55,39 @@ def admit(
 
     A workload may always reach itself: that traffic stays inside one trust domain, and Cilium's
     users rely on it for health checks over loopback.
+
+    Audited policies decide nothing here; what they would refuse is in ``audit``.
     """
     del workloads
     if isinstance(client, Workload) and isinstance(server, Workload) and client.id == server.id:
         return Admission(True, Reason.SAME_WORKLOAD)
-    egress = _direction(policies, Direction.EGRESS, client, server, port)
-    ingress = _direction(policies, Direction.INGRESS, server, client, port)
+    egress = _selecting(policies, client, Direction.EGRESS)
+    ingress = _selecting(policies, server, Direction.INGRESS)
+    audited = [each.policy.display_name for each in (*egress, *ingress) if each.audited]
+    enforced = _both(_enforced(egress), _enforced(ingress), client, server, port)
+    if not audited:
+        return enforced
+    return audit.compared(
+        enforced,
+        _both(egress, ingress, client, server, port),
+        audited,
+        speaks_http=_speaks_http(egress, ingress, server, port),
+    )
+
+
+def _enforced(sides: list[Selecting]) -> list[Selecting]:
+    return [each for each in sides if not each.audited]
+
+
+def _both(
+    egress_sides: list[Selecting],
+    ingress_sides: list[Selecting],
+    client: Peer,
+    server: Peer,
+    port: int,
+) -> Admission:
+    egress = _direction(Direction.EGRESS, egress_sides, server, port)
+    ingress = _direction(Direction.INGRESS, ingress_sides, client, port)
     for outcome in (egress, ingress):
         if outcome.reason in (Reason.L4_DENY_RULE, Reason.L4_DEFAULT_DENY):
             return Admission(False, outcome.reason, outcome.policy, outcome.rule)
@@ -76,7 +104,7 @@ def selecting(policies: PolicySet, workload: Workload, direction: Direction) -> 
         for spec in policy.specs:
             side = spec.side(direction)
             if side is not None and selectors.matches(spec.subject, workload):
-                yield Selecting(policy, side)
+                yield Selecting(policy, side, spec.audit)
 
 
 def selects(policies: PolicySet, workload: Workload, direction: Direction) -> bool:
@@ -120,16 +148,32 @@ def _rules(policies: PolicySet) -> Iterator[TrafficRule]:
                     yield from side.deny
 
 
-def _direction(
-    policies: PolicySet, direction: Direction, subject: Peer, peer: Peer, port: int
-) -> _Outcome:
+def _selecting(policies: PolicySet, subject: Peer, direction: Direction) -> list[Selecting]:
     # Policies select workloads; the host and the world have none of their own.
-    if not isinstance(subject, Workload):
-        return _Outcome(Reason.NO_POLICY)
-    sides = list(selecting(policies, subject, direction))
+    return list(selecting(policies, subject, direction)) if isinstance(subject, Workload) else []
+
+
+def _speaks_http(
+    egress: list[Selecting], ingress: list[Selecting], server: Peer, port: int
+) -> bool:
+    """Whether an HTTP rule names the server and the port, whoever its clients are."""
+    named = [
+        ports
+        for each in ingress
+        for rule in each.side.allow
+        for ports in rule.ports or ()
+        if any(port in one for one in ports.ports)
+    ]
+    for each in egress:
+        for rule in each.side.allow:
+            named += _matching(rule, server, port) or ()
+    return any(ports.http is not None for ports in named)
+
+
+def _direction(direction: Direction, sides: list[Selecting], peer: Peer, port: int) -> _Outcome:
     if not sides:
         return _Outcome(Reason.NO_POLICY)
-    for policy, side in sides:
+    for policy, side, _ in sides:
         for rule in side.deny:
             if _matching(rule, peer, port) is not None:
                 return _Outcome(Reason.L4_DENY_RULE, policy.display_name, rule.label)
@@ -141,7 +185,7 @@ def _allowed(direction: Direction, sides: list[Selecting], peer: Peer, port: int
     l4_allow: tuple[str, str] | None = None
     rules: list[HttpRule] = []
     force_proxy = False
-    for policy, side in sides:
+    for policy, side, _ in sides:
         for rule in side.allow:
             matching = _matching(rule, peer, port)
             if matching is None:
@@ -156,7 +200,7 @@ def _allowed(direction: Direction, sides: list[Selecting], peer: Peer, port: int
                 else:
                     rules.extend(ports.http)
                     force_proxy = force_proxy or ports.force_proxy
-    deniers = [policy for policy, side in sides if side.default_deny]
+    deniers = [each.policy for each in sides if each.side.default_deny]
     if first is None:
         if deniers:
             return _Outcome(Reason.L4_DEFAULT_DENY, deniers[0].display_name)

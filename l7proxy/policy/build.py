@@ -138,6 +138,7 @@ class _Builder:
             subject=self._selector(spec.endpoint_selector),
             ingress=self._side(spec, path, "ingress", "from", default.ingress),
             egress=self._side(spec, path, "egress", "to", default.egress),
+            audit=isinstance(spec, schema.L7Spec) and spec.audit,
             source=self._source(path),
         )
 

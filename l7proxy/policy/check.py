@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from l7proxy.file_errors import FileError
-from l7proxy.policy import cover, findings, roads, selectors
+from l7proxy.policy import audit, cover, findings, roads, selectors
 from l7proxy.policy.model import (
     Direction,
     HttpRule,
@@ -23,7 +24,9 @@ from l7proxy.policy.verdict import Admission, HttpLayer
 from l7proxy.reasons import Reason
 from l7proxy.workloads.model import Workload
 
-_LAST_PORT = 65535
+_EVERY_PORT = PortRange(0, 65535)
+
+_Allowing = tuple[TrafficRule, PortRule | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,14 @@ class Report:
     warnings: tuple[FileError, ...]
 
 
+class _Sided(NamedTuple):
+    """A side with the name of its policy, and whether that is audited."""
+
+    policy: str
+    side: Side
+    audited: bool
+
+
 @dataclass(frozen=True, slots=True)
 class _Subject:
     """A workload with the sides that select it; where none is known, a selector in its place."""
@@ -68,7 +79,18 @@ class _Subject:
     name: str
     is_local: bool
     short_circuit: bool
-    sides: tuple[Side, ...]
+    sides: tuple[_Sided, ...]
+
+    def of(self, *, audited_too: bool) -> tuple[Side, ...]:
+        """The sides that are enforced, or all of them."""
+        return tuple(each.side for each in self.sides if audited_too or not each.audited)
+
+    @property
+    def audits_default_deny(self) -> bool:
+        """Whether default deny is what audited policies bring, and they alone."""
+        return any(each.side.default_deny for each in self.sides if each.audited) and not any(
+            each.side.default_deny for each in self.sides if not each.audited
+        )
 
 
 def check(
@@ -95,21 +117,21 @@ def check(
 def _subjects(
     policies: PolicySet, workloads: Sequence[Workload] | None, direction: Direction
 ) -> Iterator[_Subject]:
-    specs = [
-        (spec.subject, side)
+    specs: list[tuple[Selector, _Sided]] = [
+        (spec.subject, _Sided(policy.display_name, side, spec.audit))
         for policy in policies.policies
         for spec in policy.specs
         if (side := spec.side(direction)) is not None
     ]
     if workloads is None:
-        by_selector: dict[Selector, list[Side]] = {}
-        for subject, side in specs:
-            by_selector.setdefault(subject, []).append(side)
-        for subject, sides in by_selector.items():
-            yield _Subject(str(subject), True, True, tuple(sides))
+        by_selector: dict[Selector, list[_Sided]] = {}
+        for subject, sided in specs:
+            by_selector.setdefault(subject, []).append(sided)
+        for subject, found in by_selector.items():
+            yield _Subject(str(subject), True, True, tuple(found))
         return
     for workload in sorted(workloads, key=lambda each: each.id):
-        sides = [side for subject, side in specs if selectors.matches(subject, workload)]
+        sides = [each for subject, each in specs if selectors.matches(subject, workload)]
         if sides:
             is_local = workload.netns is not None or workload.cgroup is not None
             yield _Subject(workload.id, is_local, workload.short_circuit, tuple(sides))
@@ -118,25 +140,17 @@ def _subjects(
 def _rows(
     subject: _Subject, direction: Direction, unfit: roads.Unfit | None
 ) -> Iterator[Destination]:
-    segments = _segments(subject.sides)
+    sides = subject.of(audited_too=True)
+    segments = _segments(sides)
+    if subject.audits_default_deny and _EVERY_PORT not in segments:
+        segments.append(_EVERY_PORT)
     for ports in segments:
-        allowing = [
-            (rule, element)
-            for side in subject.sides
-            for rule in side.allow
-            for element in _elements(rule, ports)
-        ]
-        denied = any(
-            _elements(rule, ports) and cover.peers(rule.peers, None)
-            for side in subject.sides
-            for rule in side.deny
-        )
-        if not allowing and not denied:
+        allowing = _allowing(sides, ports)
+        if not (allowing or _denied(sides, ports) or subject.audits_default_deny):
             continue
-        admitted = _admission(subject.sides, direction, allowing, denied)
         is_server = direction is Direction.INGRESS
         choice = roads.choose(
-            admitted,
+            _admission(subject, direction, ports),
             server_is_local=subject.is_local if is_server else _only_workloads(allowing),
             short_circuit=subject.short_circuit or not is_server,
             kernel_road=unfit is not None,
@@ -147,9 +161,27 @@ def _rows(
         if direction is Direction.EGRESS:
             name = f"{name} to {_peers_text(allowing)}"
         text = str(ports)
-        if (ports.first, ports.last) == (0, _LAST_PORT) and len(segments) > 1:
+        if ports == _EVERY_PORT and len(segments) > 1:
             text = "other ports"
         yield Destination(name, text, choice.road.value, choice.reason, count, direction.value)
+
+
+def _allowing(sides: tuple[Side, ...], ports: PortRange) -> list[_Allowing]:
+    return [
+        (rule, element)
+        for side in sides
+        for rule in side.allow
+        for element in _elements(rule, ports)
+    ]
+
+
+def _denied(sides: tuple[Side, ...], ports: PortRange) -> bool:
+    """Whether everyone is denied."""
+    return any(
+        _elements(rule, ports) and cover.peers(rule.peers, None)
+        for side in sides
+        for rule in side.deny
+    )
 
 
 def _segments(sides: tuple[Side, ...]) -> list[PortRange]:
@@ -174,9 +206,9 @@ def _segments(sides: tuple[Side, ...]) -> list[PortRange]:
             for side in sides
             for rule in (*side.allow, *side.deny)
         )
-        and PortRange(0, _LAST_PORT) not in found
+        and _EVERY_PORT not in found
     ):
-        found.append(PortRange(0, _LAST_PORT))
+        found.append(_EVERY_PORT)
     return found
 
 
@@ -189,15 +221,37 @@ def _elements(rule: TrafficRule, ports: PortRange) -> list[PortRule | None]:
     return [element for element in rule.ports if cover.ports(element.ports, (ports,))]
 
 
-def _admission(
-    sides: tuple[Side, ...],
-    direction: Direction,
-    allowing: list[tuple[TrafficRule, PortRule | None]],
-    denied: bool,
-) -> Admission:
-    """What the most demanding allowed peer meets on these ports."""
-    if denied:
+def _admission(subject: _Subject, direction: Direction, ports: PortRange) -> Admission:
+    """What the most demanding peer that is enforced to be allowed meets on these ports."""
+    enforced = _of_sides(subject.of(audited_too=False), direction, ports)
+    audited = tuple(each.policy for each in subject.sides if each.audited)
+    if not audited:
+        return enforced
+    sides = subject.of(audited_too=True)
+    together = _of_sides(sides, direction, ports)
+    speaks_http = any(element and element.http for _, element in _allowing(sides, ports))
+    if _turns_somebody_away(subject, ports):
+        together = Admission(False, Reason.L4_DEFAULT_DENY)
+    return audit.compared(enforced, together, audited, speaks_http=speaks_http)
+
+
+def _turns_somebody_away(subject: _Subject, ports: PortRange) -> bool:
+    """Whether audited policies would refuse somebody's connections that are let through."""
+    return subject.audits_default_deny or any(
+        _elements(rule, ports) for each in subject.sides if each.audited for rule in each.side.deny
+    )
+
+
+def _of_sides(sides: tuple[Side, ...], direction: Direction, ports: PortRange) -> Admission:
+    """What the most demanding peer that the sides allow meets."""
+    if not sides:
+        return Admission(True, Reason.NO_POLICY)
+    if _denied(sides, ports):
         return Admission(False, Reason.L4_DENY_RULE)
+    allowing = _allowing(sides, ports)
+    default_allow = not any(side.default_deny for side in sides)
+    if not allowing and not default_allow:
+        return Admission(False, Reason.L4_DEFAULT_DENY)
     l4_rules = [rule for rule, element in allowing if element is None or element.http is None]
     demanding: list[HttpRule] = []
     force = False
@@ -208,20 +262,19 @@ def _admission(
         if not moot or not all(each.is_plain_allow for each in element.http):
             demanding.extend(element.http)
             force = force or element.force_proxy
-    default_allow = not any(side.default_deny for side in sides)
     if not demanding or (default_allow and all(rule.is_plain_allow for rule in demanding)):
-        return Admission(True, Reason.L4_ALLOWED)
+        return Admission(True, Reason.L4_ALLOWED if allowing else Reason.DEFAULT_ALLOWED)
     layer = HttpLayer(direction, tuple(demanding), False, default_allow, force)
     return Admission(True, Reason.HTTP_RULES, layers=(layer,))
 
 
-def _only_workloads(allowing: list[tuple[TrafficRule, PortRule | None]]) -> bool:
+def _only_workloads(allowing: list[_Allowing]) -> bool:
     return all(
         rule.peers is not None and not rule.peers.entities and not rule.peers.cidrs
         for rule, _ in allowing
     )
 
 
-def _peers_text(allowing: list[tuple[TrafficRule, PortRule | None]]) -> str:
+def _peers_text(allowing: list[_Allowing]) -> str:
     found: dict[Peers | None, None] = dict.fromkeys(rule.peers for rule, _ in allowing)
     return " or ".join("anyone" if peers is None else str(peers) for peers in found) or "anyone"

@@ -7,6 +7,7 @@ is held to these answers.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from l7proxy.policy import patterns, selectors
@@ -34,10 +35,11 @@ class Decider:
     Holds compiled patterns, so it stays in the process that made it.
     """
 
-    __slots__ = ("_admission", "_layers", "_settled")
+    __slots__ = ("_layers", "_settled", "_together")
 
     def __init__(self, admission: Admission, workloads: Sequence[Workload]) -> None:
-        self._admission = admission
+        audit = admission.audit
+        self._together = None if audit is None else Decider(audit.together, workloads)
         self._layers = tuple(_Layer(layer, workloads) for layer in admission.layers)
         self._settled: Verdict | None = None
         if not admission.allowed:
@@ -55,7 +57,18 @@ class Decider:
         Where both directions forward, the egress rule, which the request meets first, says where
         to. ``turn`` picks among several backends of a forward rule (modulo their number), in the
         stable order of their names: a caller that counts up takes turns.
+
+        What audited policies would refuse of what is served is in ``audit``.
         """
+        verdict = self._decide(request, turn)
+        if self._together is None or verdict.action is Action.BLOCK:
+            return verdict
+        together = self._together.decide(request, turn)
+        if together.action is not Action.BLOCK:
+            return verdict
+        return dataclasses.replace(verdict, audit=together)
+
+    def _decide(self, request: RequestView, turn: int) -> Verdict:
         if self._settled is not None:
             return self._settled
         if not _is_text(request):

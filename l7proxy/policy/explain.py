@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from l7proxy.policy import admission, patterns, peers, roads
+from l7proxy.policy import admission, audit, patterns, peers, roads
 from l7proxy.policy.decide import Decider, admit, header_holds
 from l7proxy.policy.model import (
     Direction,
@@ -59,27 +60,34 @@ class Nearest:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The whole answer to "what would happen"."""
+    """The whole answer to "what would happen".
+
+    ``audited`` are the policies that decide this and are not enforced; ``together`` is the
+    verdict as if they were, None without any. ``nearest`` belongs to the refusal, be it of
+    ``verdict`` or else of ``together``.
+    """
 
     admission: Admission
     verdict: Verdict
     road: roads.RoadChoice
     nearest: Nearest | None = None
+    audited: tuple[str, ...] = ()
+    together: Verdict | None = None
 
     @property
     def served(self) -> bool:
         """Whether the request would reach a backend."""
-        return self.verdict.action is not Action.BLOCK and (
-            self.verdict.reason is not Reason.NO_BACKEND
-        )
+        return _is_served(self.verdict)
 
     @property
     def backend(self) -> str | None:
         """``address:port`` of a forward rule's backend."""
-        if self.verdict.backend is None:
-            return None
-        address, port = self.verdict.backend
-        return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+        return _backend(self.verdict)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the request would be recorded with the verdict AUDIT."""
+        return self.served and self.verdict.audit is not None and self.road.road is Road.PROXY
 
     @property
     def exit_code(self) -> int:
@@ -87,18 +95,44 @@ class Explanation:
             return EXIT_REFUSED_L4
         return EXIT_SERVED if self.served else EXIT_REFUSED_L7
 
-    def as_json(self) -> dict[str, str | None]:
+    def as_json(self) -> dict[str, Any]:
         """The document that ``l7proxy explain -o json`` prints."""
         return {
-            "verdict": "FORWARDED" if self.served else "DROPPED",
-            "action": self.verdict.action.value,
-            "backend": self.backend,
-            "policy": self.verdict.policy,
-            "rule": self.verdict.rule,
-            "reason": self.verdict.reason.value,
+            **_verdict_json(self.verdict),
             # What L3/L4 refuses gets no road; splice is the one where only L3/L4 decides.
             "road": (self.road.road if self.admission.allowed else Road.SPLICE).value,
+            "audit": None if self.together is None else self._audit_json(self.together),
         }
+
+    def _audit_json(self, together: Verdict) -> dict[str, Any]:
+        """What would be if the audited policies were enforced."""
+        return {
+            "policies": list(self.audited),
+            **_verdict_json(together),
+            "recorded": self.recorded,
+        }
+
+
+def _is_served(verdict: Verdict) -> bool:
+    return verdict.action is not Action.BLOCK and verdict.reason is not Reason.NO_BACKEND
+
+
+def _backend(verdict: Verdict) -> str | None:
+    if verdict.backend is None:
+        return None
+    address, port = verdict.backend
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, str | None]:
+    return {
+        "verdict": "FORWARDED" if _is_served(verdict) else "DROPPED",
+        "action": verdict.action.value,
+        "backend": _backend(verdict),
+        "policy": verdict.policy,
+        "rule": verdict.rule,
+        "reason": verdict.reason.value,
+    }
 
 
 def explain(
@@ -122,12 +156,45 @@ def explain(
         forced_proxy=forced_proxy,
         kernel_road=kernel_road,
     )
-    near = None
+    near = _nearest_to(policies, admitted, verdict, client, server, port, request)
+    audited = audited_policies(policies, client, server)
+    if not audited:
+        return Explanation(admitted, verdict, road, near)
+    policies = audit.all_enforced(policies)
+    stricter = admit(policies, workloads, client, server, port)
+    together = Decider(stricter, workloads).decide(request)
+    if verdict.action is not Action.BLOCK:
+        near = _nearest_to(policies, stricter, together, client, server, port, request)
+    return Explanation(admitted, verdict, road, near, audited, together)
+
+
+def audited_policies(policies: PolicySet, client: Peer, server: Peer) -> tuple[str, ...]:
+    """The names of the audited policies that concern connections from ``client`` to ``server``."""
+    ends = ((client, Direction.EGRESS), (server, Direction.INGRESS))
+    found = (
+        each.policy.display_name
+        for end, direction in ends
+        if isinstance(end, Workload) and client.id != server.id
+        for each in admission.selecting(policies, end, direction)
+        if each.audited
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _nearest_to(
+    policies: PolicySet,
+    admitted: Admission,
+    verdict: Verdict,
+    client: Peer,
+    server: Peer,
+    port: int,
+    request: RequestView,
+) -> Nearest | None:
     if admitted.reason is Reason.L4_DEFAULT_DENY:
-        near = nearest_connection(policies, client, server, port)
-    elif verdict.reason is Reason.NO_RULE_MATCHED:
-        near = nearest(admitted, request)
-    return Explanation(admitted, verdict, road, near)
+        return nearest_connection(policies, client, server, port)
+    if verdict.reason is Reason.NO_RULE_MATCHED:
+        return nearest(admitted, request)
+    return None
 
 
 def nearest(admitted: Admission, request: RequestView) -> Nearest | None:
@@ -162,7 +229,8 @@ def nearest_connection(
         if isinstance(subject, Workload):
             found = [
                 Nearest(policy.display_name, rule.label, rule.source, misses)
-                for policy, side in admission.selecting(policies, subject, direction)
+                for policy, side, audited in admission.selecting(policies, subject, direction)
+                if not audited
                 for rule in side.allow
                 for misses in [tuple(_connection_misses(rule, direction, peer, port))]
             ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ def of(policies: PolicySet, workloads: Sequence[Workload] | None = None) -> list
         for spec in policy.specs:
             if workloads is not None:
                 found |= set(_selecting_nobody(policy, spec, workloads))
+            if spec.audit:
+                found |= set(_auditing_nothing(policies, policy, spec))
             for direction in Direction:
                 side = spec.side(direction)
                 if side is not None:
@@ -76,6 +79,29 @@ def _selecting_nobody(
                     placed.rule,
                     f"{_name(placed.rule)} forwards to no known workload ({selector})",
                 )
+
+
+def _auditing_nothing(policies: PolicySet, policy: Policy, spec: Spec) -> Iterator[FileError]:
+    enforced = PolicySet(
+        tuple(
+            dataclasses.replace(each, specs=tuple(one for one in each.specs if not one.audit))
+            for each in policies.policies
+        )
+    )
+    for direction in Direction:
+        side = spec.side(direction)
+        if side is None:
+            continue
+        covering = _covering_sides(enforced, spec, direction)
+        denied_already = any(each.default_deny for each in covering)
+        blocks = any(placed.rule.action is RuleAction.BLOCK for placed in _http_rules(side))
+        if side.deny or blocks or (side.default_deny and not denied_already):
+            return
+    yield _warning(
+        spec,
+        f"audit: true of policy {policy.display_name} will record nothing: it could refuse "
+        "nothing that is not refused already",
+    )
 
 
 def _of_side(
@@ -200,11 +226,16 @@ def _http_rules(side: Side) -> Iterator[_Placed]:
 
 
 def _covering_sides(policies: PolicySet, spec: Spec, direction: Direction) -> Iterator[Side]:
-    """The sides of all specs that select every workload that ``spec`` selects."""
+    """The sides of all specs that select every workload that ``spec`` selects, and bear on it:
+    an audited one bears on audited ones only."""
     for policy in policies.policies:
         for other in policy.specs:
             side = other.side(direction)
-            if side is not None and cover.selector(other.subject, spec.subject):
+            if (
+                side is not None
+                and (spec.audit or not other.audit)
+                and cover.selector(other.subject, spec.subject)
+            ):
                 yield side
 
 

@@ -255,11 +255,16 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Rules for the workloads of one selector. A direction without rules is None."""
+    """Rules for the workloads of one selector. A direction without rules is None.
+
+    ``audit``: what the rules would refuse is recorded and not refused; nothing else of them has
+    an effect.
+    """
 
     subject: Selector
     ingress: Side | None = None
     egress: Side | None = None
+    audit: bool = False
     source: Source = field(default=NOWHERE, compare=False, repr=False)
 
     def side(self, direction: Direction) -> Side | None:
@@ -280,6 +285,11 @@ class Policy:
     def display_name(self) -> str:
         """The name as kubectl users write it: the default namespace goes without saying."""
         return display_name(self.name, self.namespace)
+
+    @property
+    def audited(self) -> bool:
+        """Whether any of it is decided and recorded, but not enforced."""
+        return any(spec.audit for spec in self.specs)
 
 
 def display_name(name: str, namespace: str | None) -> str:

@@ -136,6 +136,8 @@ def _unexpected(path: Path) -> str:
         return "the list http is already given"
     if name in _ONLY_L7_POLICY and ("http" in path or "HTTP" in path or "rules" in path):
         return "only kind L7Policy (l7proxy.io/v1alpha1) has this field"
+    if name == "audit" and (path[0] == "spec" or len(path) == 3 or isinstance(path[0], int)):
+        return "only kind L7Policy (l7proxy.io/v1alpha1) has this field"
     known = _known_fields()
     return "unknown field" if name in known else unknown(str(name), known)
 

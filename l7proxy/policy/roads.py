@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from l7proxy.policy.audit import said
 from l7proxy.policy.model import RuleAction
 from l7proxy.policy.verdict import Admission, Road
 
@@ -44,8 +45,20 @@ def choose(
     """
     if not admission.allowed:
         return RoadChoice(Road.REFUSED, admission.reason.meaning)
+    audit = admission.audit
+    if audit is not None and audit.recorded:
+        why = f"{said(audit.policies)}: what would be refused is recorded, and served"
+        if not admission.layers:
+            why += "; what is not HTTP/1 is refused"
+        return RoadChoice(Road.PROXY, why)
     if not admission.layers:
-        return RoadChoice(Road.SPLICE, admission.reason.meaning)
+        why = admission.reason.meaning
+        if audit is not None:
+            why += (
+                f"; {said(audit.policies)}: what would be refused is let through unrecorded, as no "
+                "HTTP rule names the port"
+            )
+        return RoadChoice(Road.SPLICE, why)
     need = needs_user_space(
         admission,
         server_is_local=server_is_local,

@@ -30,6 +30,7 @@ __all__ = [
     "HttpRule",
     "L7HttpRule",
     "L7Policy",
+    "L7Spec",
     "LabelSelector",
     "PortSpec",
     "ProxyRules",
@@ -163,6 +164,15 @@ class Spec(Strict, Generic[R]):
         return self
 
 
+class L7Spec(Spec[ProxyRules]):
+    """``spec`` of an L7Policy; with ``audit: true`` it is decided and recorded, not enforced."""
+
+    audit: bool = False
+
+
+S = TypeVar("S", Spec[CiliumRules], L7Spec)
+
+
 class Metadata(BaseModel):
     """An object's metadata; what a server adds to it (uid, managedFields, ...) is left alone."""
 
@@ -172,14 +182,14 @@ class Metadata(BaseModel):
     namespace: Annotated[Text, Field(min_length=1, max_length=63)] | None = None
 
 
-class _Object(Strict, Generic[R]):
+class _Object(Strict, Generic[S]):
     api_version: Text
     kind: Text
     metadata: Metadata
     # Older documents of Cilium's have the description here.
     description: Text = ""
-    spec: Spec[R] | None = None
-    specs: list[Spec[R]] | None = Field(default=None, min_length=1)
+    spec: S | None = None
+    specs: list[S] | None = Field(default=None, min_length=1)
     # A server's report on the object, as ``kubectl get -o yaml`` prints it.
     status: Any = None
 
@@ -190,9 +200,9 @@ class _Object(Strict, Generic[R]):
         return self
 
 
-class CiliumPolicy(_Object[CiliumRules]):
+class CiliumPolicy(_Object[Spec[CiliumRules]]):
     """``CiliumNetworkPolicy`` and ``CiliumClusterwideNetworkPolicy``."""
 
 
-class L7Policy(_Object[ProxyRules]):
-    """The same with ``action`` and ``forward`` on http rules."""
+class L7Policy(_Object[L7Spec]):
+    """The same with ``audit``, and with ``action`` and ``forward`` on http rules."""

@@ -65,7 +65,8 @@ class Admission:
 
     ``policy`` and ``rule`` name what allowed or refused the connection, where one rule did.
     ``layers`` stand in the order a request meets them: egress of the client, ingress of the
-    server. Without layers nobody looks at requests.
+    server. Without layers nobody looks at requests. All this is what is enforced; ``audit`` says
+    what audited policies would refuse beyond it, None where that is nothing.
     """
 
     allowed: bool
@@ -73,6 +74,21 @@ class Admission:
     policy: str | None = None
     rule: str | None = None
     layers: tuple[HttpLayer, ...] = ()
+    audit: Audit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Audited policies that could refuse more of an allowed connection than is refused.
+
+    ``together`` is the admission as if they were enforced too; ``policies`` are their names.
+    ``recorded``: the connection goes through the proxy, which records what they would refuse.
+    Otherwise nobody looks at it, since no HTTP rule names its server and port.
+    """
+
+    together: Admission
+    policies: tuple[str, ...]
+    recorded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +106,8 @@ class Verdict:
 
     ``backend`` is set when ``action`` is FORWARD and one exists; where none does, ``reason`` is
     NO_BACKEND. ``edits`` are to be made in order; ``logged`` says which header conditions a
-    matching rule waived.
+    matching rule waived. ``audit`` is the refusal that audited policies would have answered in
+    place of this verdict: to be recorded, not carried out.
     """
 
     action: Action
@@ -100,3 +117,4 @@ class Verdict:
     backend: tuple[Address, int] | None = None
     edits: tuple[HeaderEdit, ...] = ()
     logged: tuple[str, ...] = ()
+    audit: Verdict | None = None

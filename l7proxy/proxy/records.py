@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from l7proxy.http.refused import Refused
 from l7proxy.http.request import Request
-from l7proxy.observe.flows import DROPPED, ERROR, FORWARDED, RequestRecord
+from l7proxy.observe.flows import AUDIT, DROPPED, ERROR, FORWARDED, RequestRecord
 from l7proxy.policy.verdict import Road, Verdict
 from l7proxy.proxy.decisions import Decider
 from l7proxy.proxy.ports import Downstream, Endpoint
@@ -71,8 +71,12 @@ class Account:
 
     def _record(self, ends: Downstream, failure: Reason | None) -> RequestRecord:
         decider, verdict, request = self.decider, self.verdict, self.request
+        logged = () if verdict is None else verdict.logged
         if failure is not None:
             reason, outcome = failure, _outcome(failure)
+        elif verdict is not None and verdict.audit is not None:
+            verdict = verdict.audit
+            reason, outcome = verdict.reason, AUDIT
         elif verdict is not None:
             reason, outcome = verdict.reason, FORWARDED
         else:
@@ -99,7 +103,7 @@ class Account:
             self.request_bytes,
             self.response.content,
             self.request_id,
-            () if verdict is None else verdict.logged,
+            logged,
         )
 
 

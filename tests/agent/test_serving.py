@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from l7proxy.cli import admin
 from tests.agent.nodes import INTRUDER, Backend, Node, eventually, get, gone, kill
 
 
@@ -27,6 +28,33 @@ def test_requests_are_decided_and_logged(node: Node, backend: Backend) -> None:
     ] == [("frontend", "DROPPED", 403), ("frontend", "FORWARDED", 200)]
     eventually(lambda: node.metric("hubble_drop_total", protocol="TCP") == 1)
     assert node.metric("hubble_drop_total", reason="l4-default-deny", protocol="TCP") == 1
+
+
+def test_an_audited_policy_is_recorded_and_not_enforced(
+    prepare: Callable[..., Node], backend: Backend
+) -> None:
+    node = prepare()
+    text = node.policy("/users").replace("spec:\n", "spec:\n  audit: true\n")
+    (node.policies / "users.yaml").write_text(text)
+    node.start()
+    assert node.get("/users") == 200
+    assert node.get("/nothing") == 200
+    assert node.get("/users", INTRUDER) == 200
+
+    assert backend.seen == ["/users", "/nothing", "/users"]
+    eventually(lambda: len(node.log()) == 3)
+    assert [
+        (flow["source"]["pod_name"], flow["verdict"], flow["extensions"]["value"]["reason"])
+        for flow in node.log()
+    ] == [
+        ("frontend", "FORWARDED", "no-policy"),
+        ("frontend", "AUDIT", "no-rule-matched"),
+        ("intruder", "AUDIT", "l4-default-deny"),
+    ]
+    eventually(lambda: node.metric("hubble_policy_verdicts_total", action="audit") == 2)
+    assert node.metric("hubble_drop_total") == 0
+    (policy,) = admin.ask(node.folder / "run" / "admin.sock", "/policies")["policies"]
+    assert policy["audit"]
 
 
 def test_every_request_is_counted_once_over_two_workers(prepare: Callable[..., Node]) -> None:

@@ -168,3 +168,14 @@ def test_a_server_that_is_left_alone_takes_the_proxy(l7proxy: L7proxy, folder: P
     )
     road, why, _ = roads(l7proxy, folder, "/", "--workloads", "w.yaml")
     assert (road, "short-circuit off" in why) == ("proxy", True)
+
+
+def test_audited_policies_are_listed(l7proxy: L7proxy, folder: Path) -> None:
+    text = POLICY.replace("spec:\n", "spec:\n  audit: true\n")
+    (folder / "policies" / "users.yaml").write_text(text)
+    done = l7proxy("check", "policies")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[-2] == "audited, not enforced: users-api"
+    assert "policy users-api is audited" in lines[1]
+    assert lines[2].split()[3:6] == ["other", "ports", "splice"]

@@ -85,7 +85,16 @@ def test_the_answer_and_the_exit_code(
     done = ask(client, USERS, *request_, "-o", "json")
     assert done.code == code
     answer = done.json
-    assert list(answer) == ["verdict", "action", "backend", "policy", "rule", "reason", "road"]
+    assert list(answer) == [
+        "verdict",
+        "action",
+        "backend",
+        "policy",
+        "rule",
+        "reason",
+        "road",
+        "audit",
+    ]
     assert answer["verdict"] == ("DROPPED" if code else "FORWARDED")
     assert (answer["action"], answer["reason"], answer["rule"]) == (action, reason, rule)
     assert answer["road"] == road
@@ -246,3 +255,40 @@ def test_the_agent_is_asked_where_no_policies_are_named(l7proxy: L7proxy, agent:
     assert (done.code, done.json, done.err) == (22, answer, "")
     question = {"from": "a=1", "to": "b=2", "port": 80, "method": "GET", "target": "/z"}
     assert agent.asked == [("POST", "/explain", {**question, "headers": [["X", "y"]]})]
+
+
+def audited(folder: Path) -> None:
+    text = POLICY.replace("spec:\n", "spec:\n  audit: true\n")
+    (folder / "policies" / "users.yaml").write_text(text)
+
+
+def test_a_dry_run_is_told_beside_what_happens(ask: L7proxy, tmp_path: Path) -> None:
+    asked = ask(FRONTEND, USERS, "GET", "/admin")
+    assert "  audit " not in asked.out
+    audited(tmp_path)
+    done = ask(FRONTEND, USERS, "GET", "/users/root")
+    assert (done.code, done.out.splitlines()[0]) == (0, "FORWARDED (allow)")
+    assert (
+        "  audit    if users-api were enforced: DROPPED (block) by users-api no-root, "
+        "rule-blocked: a block rule matches; recorded as AUDIT"
+    ) in done.out.splitlines()
+    document = ask(INTRUDER, USERS, "GET", "/users", "-o", "json").json
+    assert (document["verdict"], document["road"]) == ("FORWARDED", "proxy")
+    assert (document["audit"]["verdict"], document["audit"]["recorded"]) == ("DROPPED", True)
+
+
+def test_what_is_no_request_is_not_decided_by_audited_rules(ask: L7proxy, tmp_path: Path) -> None:
+    audited(tmp_path)
+    malformed = ("GET", "/users#a")
+    done = ask(FRONTEND, USERS, *malformed, "-o", "json")
+    assert (done.code, done.json["reason"], done.json["audit"]) == (22, "bad-target", None)
+    beside = ask(FRONTEND, USERS, "--port", "22", *malformed, "-o", "json").json
+    assert (beside["verdict"], beside["road"]) == ("FORWARDED", "splice")
+    assert beside["audit"]["reason"] == "l4-default-deny"
+    # An enforced policy that refuses the connection: the audited rules never see the bytes.
+    closed = POLICY.split("  ingress:")[0].replace("users-api", "closed") + "  ingress: [{}]\n"
+    (tmp_path / "policies" / "closed.yaml").write_text(closed)
+    refused = ask(FRONTEND, USERS, *malformed, "-o", "json")
+    assert (refused.code, refused.json["audit"]) == (28, None)
+    whole = ask(FRONTEND, USERS, "GET", "/users", "-o", "json")
+    assert (whole.code, whole.json["audit"]["verdict"]) == (28, "FORWARDED")

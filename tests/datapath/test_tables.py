@@ -181,7 +181,7 @@ def inside(text: str) -> list[str]:
 
 @st.composite
 def policies(draw: st.DrawFn) -> dict[str, Any]:
-    spec: dict[str, Any] = {"endpointSelector": draw(selectors)}
+    spec: dict[str, Any] = {"endpointSelector": draw(selectors), "audit": draw(st.booleans())}
     for field, way in (("ingress", "from"), ("egress", "to")):
         for suffix in ("", "Deny"):
             rules = draw(st.lists(traffic_rules(way, bool(suffix)), max_size=2))
@@ -198,6 +198,17 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
 @given(st.lists(policies(), max_size=3, unique_by=lambda each: each["metadata"]["name"]))
 def test_tables_mean_what_the_policies_mean(documents: list[dict[str, Any]]) -> None:
     assert_same_meaning(documents, (1, 80, 1024, 8080, 65535))
+
+
+def test_an_audited_policy_refuses_nobody_and_takes_the_proxy_where_http_is_spoken() -> None:
+    http = [{"ports": [{"port": "80", "protocol": "TCP"}], "rules": {"http": [{"method": "GET"}]}}]
+    allowed = [{"fromEndpoints": [{"matchLabels": {"app": "b"}}], "toPorts": http}]
+    document = policy(audit=True, ingress=allowed)
+    assert_same_meaning([document])
+    _, entries = compiled([document])
+    for client in (number_of(entries, each) for each in (ALSO, REMOTE, HOST)):
+        assert road_at(entries, client, number_of(entries, NEAR), 80) is Road.PROXY
+        assert road_at(entries, client, number_of(entries, NEAR), 22) is Road.SPLICE
 
 
 @pytest.mark.parametrize("field", ["ingress", "egress"])

@@ -10,7 +10,7 @@ from l7proxy.demo.client import Outcome
 from l7proxy.demo.scenario import policy_text
 from l7proxy.demo.stages import AUTH_PORT, USERS_PORT, Stage
 from tests.support.load import Load
-from tests.support.stage import get, revision, set_policy
+from tests.support.stage import flow_of, get, revision, set_policy
 
 pytestmark = [pytest.mark.needs_ebpf, pytest.mark.needs_command("nginx")]
 
@@ -75,3 +75,31 @@ def test_splice_becomes_proxy_for_new_connections(stage: Stage) -> None:
     set_policy(stage, "auth.yaml", None)
     assert get(frontend, stage, "/report", "auth").status == 200
     assert get(stage.pods["intruder"], stage, "/report", "auth").status == 200
+
+
+def test_audited_policies_are_recorded_and_not_enforced(stage: Stage) -> None:
+    enforced = policy_text(USERS_PORT, AUTH_PORT)
+    set_policy(stage, FILE, enforced.replace("spec:\n", "spec:\n  audit: true\n"))
+    frontend, intruder = stage.pods["frontend"], stage.pods["intruder"]
+    seen = []
+    for number, (client, path) in enumerate(
+        ((frontend, "/users"), (frontend, "/users/root"), (intruder, "/users"))
+    ):
+        host, port = stage.endpoints["users"]
+        request_id = f"audit-{number}"
+        answer = client.http("GET", host, port, path, headers=[("X-Request-Id", request_id)])
+        assert answer.status not in (None, 403)
+        flow = flow_of(stage.agent, request_id)
+        known = flow["extensions"]["value"]
+        seen.append((flow["verdict"], known["road"], known["reason"], known["rule"]))
+    assert seen == [
+        ("FORWARDED", "proxy", "no-policy", None),
+        ("AUDIT", "proxy", "rule-blocked", "no-root"),
+        ("AUDIT", "proxy", "l4-default-deny", None),
+    ]
+
+    set_policy(stage, FILE, enforced)
+    assert get(frontend, stage, "/users").status == 200
+    assert get(frontend, stage, "/users/root").status == 403
+    refused = get(intruder, stage, "/users")
+    assert (refused.stage, refused.error) == ("connect", "EPERM")

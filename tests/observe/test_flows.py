@@ -60,6 +60,19 @@ def test_a_refused_request_is_a_dropped_request_with_hubbles_drop_reason() -> No
     assert body["extensions"]["value"]["reason"] == "no-rule-matched"
 
 
+def test_a_request_that_only_audit_refuses_is_a_response_with_the_refusing_rule() -> None:
+    body = to_flow(record(verdict="AUDIT", reason=Reason.RULE_BLOCKED, rule="no-root"), "n")["flow"]
+
+    assert (body["verdict"], body["l7"]["type"], body["l7"]["http"]["code"]) == (
+        "AUDIT", "RESPONSE", 200,
+    )  # fmt: skip
+    assert body["ingress_denied_by"] == [
+        {"name": "users-api", "namespace": "default", "labels": ["l7proxy:rule=no-root"]}
+    ]
+    assert "drop_reason" not in body
+    assert body["extensions"]["value"]["reason"] == "rule-blocked"
+
+
 def test_waived_header_conditions_are_in_the_flow_and_in_the_log() -> None:
     waived = record(logged=("rule list: header X-Key is not v\n",))
     for line in (to_flow(waived, "n"), json.loads(LineEncoder("n").encode(waived))):
@@ -123,7 +136,7 @@ _records = st.builds(
     host=_bytes,
     protocol=st.sampled_from(["HTTP/1.0", "HTTP/1.1", ""]),
     status=st.none() | st.integers(100, 599),
-    verdict=st.sampled_from(["FORWARDED", "DROPPED", "ERROR"]),
+    verdict=st.sampled_from(["FORWARDED", "DROPPED", "ERROR", "AUDIT"]),
     reason=st.sampled_from(Reason),
     policy=st.none() | _text,
     rule=st.none() | _text,

@@ -50,6 +50,7 @@ def test_outcomes_have_cilium_and_hubble_names(tmp_path: Path, node: CollectorRe
     recorder.record(denied())
     recorder.record(denied(reason=Reason.BAD_HOST, status=400, policy=None))
     recorder.record(record(verdict="ERROR", status=503, reason=Reason.UPSTREAM_REFUSED))
+    recorder.record(record(verdict="AUDIT", reason=Reason.NO_RULE_MATCHED, rule=None))
     recorder.connection("INGRESS", Road.PROXY, Reason.RULE_ALLOWED)
     recorder.connection("INGRESS", Road.REFUSED, Reason.L4_DEFAULT_DENY)
     recorder.exchange_started()
@@ -61,12 +62,14 @@ def test_outcomes_have_cilium_and_hubble_names(tmp_path: Path, node: CollectorRe
         rule: value(node, "cilium_policy_l7_total", rule=rule, proxy_type="l7proxy")
         for rule in ("received", "forwarded", "denied", "parse_errors")
     }
-    assert layer7 == {"received": 4, "forwarded": 2, "denied": 1, "parse_errors": 1}
+    assert layer7 == {"received": 5, "forwarded": 3, "denied": 1, "parse_errors": 1}
+    assert value(node, "hubble_drop_total", reason="no-rule-matched", protocol="HTTP") == 1
     assert value(node, "hubble_drop_total", reason="bad-host", protocol="HTTP") == 1
     assert value(node, "hubble_drop_total", reason="l4-default-deny", protocol="TCP") == 1
     verdicts = {"direction": "ingress", "match": "l7/http"}
     assert value(node, "hubble_policy_verdicts_total", action="dropped", **verdicts) == 1
     assert value(node, "hubble_policy_verdicts_total", action="forwarded", **verdicts) == 2
+    assert value(node, "hubble_policy_verdicts_total", action="audit", **verdicts) == 1
     assert value(node, "l7proxy_connections_total", road="proxy") == 1
     assert value(node, "l7proxy_connections_total", road="refused") == 1
     assert value(node, "l7proxy_connections_open") == 1

@@ -10,6 +10,7 @@ import pytest
 from l7proxy.policy.check import check
 from l7proxy.policy.documents import load_paths
 from l7proxy.policy.verdict import Action, HeaderEdit
+from l7proxy.reasons import Reason
 from l7proxy.workloads.model import HOST
 from tests.policy.support import (
     FRONTEND,
@@ -113,3 +114,13 @@ def test_headers():
         HeaderEdit(b"x-via-policy", b"orders", append=True),
     )
     assert "x-client-version: is missing" in answer.logged
+
+
+def test_audit():
+    loaded = load_paths([FOLDER / "examples/audit.yaml"])
+    billing, shop = workload("billing"), workload("shop")
+    assert verdict(loaded, "GET /invoices", shop, billing, 8080).audit is None
+    change = verdict(loaded, "PUT /invoices/7", shop, billing, 8080)
+    assert (change.action, change.rule, change.audit.rule) == (Action.ALLOW, "any", "no-changes")
+    old = verdict(loaded, "GET /invoices", workload("old-reports"), billing, 8080)
+    assert (old.action, old.audit.reason) == (Action.ALLOW, Reason.L4_DENY_RULE)

@@ -58,6 +58,7 @@ def test_the_document_of_an_explanation(line, verdict, action, rule, reason, cod
         "rule": rule,
         "reason": reason,
         "road": "proxy",
+        "audit": None,
     }
     assert answer.exit_code == code
 
