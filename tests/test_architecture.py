@@ -26,6 +26,7 @@ ALLOWED = {
     "compiler": {"http", "policy", "workloads"},
     "observe": {"policy", "proxy", "workloads"},
     "proxy": {"http", "policy", "workloads", "observe"},
+    "ui": {"http"},
     "datapath": {"http", "policy", "workloads", "proxy", "compiler"},
 }
 # Modules that are shared words: they describe and do nothing, and everyone may import them.
@@ -47,7 +48,7 @@ SOURCES = sorted(
     path
     for folder in ("l7proxy", "bpf", "tests", "loadtest", "scripts")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in {".py", ".c", ".h", ".sh"}
+    if path.suffix in {".py", ".c", ".h", ".sh", ".mjs", ".css"} and path.parent.name != "vendor"
 )
 
 

@@ -25,6 +25,7 @@ COMMANDS = [
     "status",
     "workloads",
     "policies",
+    "ui",
     "doctor",
     "unload",
     "demo",
