@@ -96,7 +96,7 @@ def test_a_refused_request_appears_with_its_rule_and_a_click_explains_it(
     browser: Browser, site: Site
 ) -> None:
     browser.open(site.url)
-    browser.until(LIVE)
+    browser.until(f"{LIVE} && document.querySelector('#empty-text').textContent")
     assert text(browser, "#empty-title") == "No traffic now"
     assert "The agent knows 8 workloads." in text(browser, "#empty-text")
     browser.screenshot(PICTURES / "empty.png")
@@ -235,10 +235,13 @@ def test_an_agent_that_goes_away_is_told_and_what_it_said_stays(
     site.agent.stop()
     browser.until("document.querySelector('#problem').textContent.includes('l7proxy run')")
     assert browser.run(ROWS) == 1
-    site.agent.history.append(traffic.refused(FRONTEND, USERS, path=b"/after"))
+    site.agent.history.append(traffic.flow(FRONTEND, USERS, path=b"/after"))
+    browser.click("input[value=all]")
     site.agent.start()
     browser.until(f"{ROWS} === 2 && document.querySelector('#problem').hidden")
     assert ["/after" in row for row in texts(browser, "#list li")] == [True, False]
+    # What the new stream repeats is not counted again.
+    assert "50% refused" in labels(browser, ".label")[0]
     # That requests failed meanwhile is logged by the browser.
     assert [each for each in browser.problems if "status of 502" not in each] == []
     browser.problems.clear()

@@ -30,7 +30,7 @@ let selected = null;
 let held = false; // the list, by the button
 let reading = false; // the list, since the pointer or the focus is in it
 let drawing = null;
-let known = { status: null, workloads: [] };
+let known = { status: null, workloads: null };
 let away = "";
 
 function now() {
@@ -142,7 +142,7 @@ function showEmpty({ nodes }) {
     say(byId("empty-text"), away ? away : waiting());
   }
   const busy = new Set(nodes.map(({ id }) => id));
-  const idle = known.workloads
+  const idle = (known.workloads ?? [])
     .filter(({ namespace, name }) => !busy.has(`${namespace}/${name}`))
     .map(({ name }) => name);
   const more = idle.length > IDLE_NAMES ? ` and ${idle.length - IDLE_NAMES} more` : "";
@@ -151,6 +151,7 @@ function showEmpty({ nodes }) {
 }
 
 function waiting() {
+  if (known.workloads === null) return "";
   const count = known.workloads.length;
   if (!count) return "The agent knows no workloads: see workloads in its configuration.";
   return (
