@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from l7proxy.cli.main import execute
+from tests.ui import traffic
+from tests.ui.conftest import Site
 
 
 def config(folder: Path) -> Path:
@@ -60,3 +63,14 @@ def test_it_starts_without_an_agent_and_warns_where_others_can_see(tmp_path: Pat
         "l7proxy: warning: who reaches 0.0.0.0:0 sees every request; there is no log-in",
         f"l7proxy: no agent answers at {tmp_path}/run/admin.sock yet; the page waits for one",
     ]
+
+
+def test_sigterm_ends_it_at_once_though_pages_are_open(site: Site) -> None:
+    site.agent.history = [traffic.lost(1)]
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+    connection.request("GET", "/api/flows?last=1")
+    stream = connection.getresponse()
+    stream.readline()
+    site.process.terminate()
+    assert stream.read() == b""
+    assert site.process.wait(10) == 0

@@ -38,6 +38,24 @@ test("it is said when the answer is not what was recorded", () => {
   assert.ok(!differs(request({ kind: "failed" }), { answer: { ...ANSWER, verdict: "FORWARDED" } }));
 });
 
+test("a workload that is gone is asked about by its labels", async () => {
+  const from = { ...request().from, labels: ["app=frontend", "note=a,b"] };
+  const asked = [];
+  const fetch = async (target, { body }) => {
+    asked.push(JSON.parse(body));
+    const status = asked.length === 1 ? 400 : 200;
+    return new Response(JSON.stringify({ answer: ANSWER }), { status });
+  };
+  assert.deepEqual(await explain(request({ from }), { fetch }), { answer: ANSWER });
+  assert.deepEqual(
+    asked.map((question) => [question.from, question.to]),
+    [
+      ["shop/frontend", "shop/users"],
+      ["app=frontend,io.kubernetes.pod.namespace=shop", "shop/users"],
+    ],
+  );
+});
+
 test("what the agent says against a question is told", async () => {
   const fetch = async () => new Response('{"error": "no workload"}', { status: 400 });
   await assert.rejects(explain(request(), { fetch }), { message: "no workload" });

@@ -28,6 +28,7 @@ test("a record has everything that the page shows", () => {
     [request.from.id, request.from.name, request.from.namespace, request.from.address],
     ["shop/frontend", "frontend", "shop", "10.0.0.1"],
   );
+  assert.deepEqual(request.from.labels, ["app=frontend"]);
   assert.deepEqual([request.method, request.host, request.status], ["GET", "users", 200]);
   assert.deepEqual([request.road, request.policy, request.rule], ["proxy", "users-api", "read"]);
   assert.equal(request.latency, 0.0021);

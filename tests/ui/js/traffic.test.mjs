@@ -82,8 +82,9 @@ test("percentiles are right to three percent", () => {
   assert.ok(Math.abs(edge.p99 / 0.99 - 1) < 0.03, String(edge.p99));
 });
 
-test("requests without an answer have no latency", () => {
-  const [edge] = watched([refused(), refused()]).snapshot(NOW).edges;
+test("only what was served has a latency that counts", () => {
+  const failed = request({ kind: "failed", latency: 30 });
+  const [edge] = watched([refused({ latency: 0.00002 }), failed]).snapshot(NOW).edges;
   assert.deepEqual([edge.p50, edge.p99], [null, null]);
 });
 

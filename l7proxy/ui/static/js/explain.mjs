@@ -2,8 +2,8 @@
 
 import { problem } from "./stream.mjs";
 
-/** The agent's question for a recorded request. */
-export function questionFor(request) {
+/** The agent's question for a recorded request; `nameOf` says whom it should take an end for. */
+export function questionFor(request, nameOf = byName) {
   return {
     from: nameOf(request.from),
     to: nameOf(request.to),
@@ -14,26 +14,38 @@ export function questionFor(request) {
   };
 }
 
-/** Whom the agent should take an end for: a workload, the host, or an address of the world. */
-function nameOf(peer) {
+/** A workload, the host, or an address of the world. */
+function byName(peer) {
   if (peer.kind === "workload") return peer.id;
   return peer.name === "host" ? "host" : peer.address || peer.name;
 }
 
+/** A workload by its labels, which those who took its place have too. */
+export function byLabels(peer) {
+  const labels = (peer.labels ?? []).filter((label) => !label.includes(","));
+  if (!labels.length) return byName(peer);
+  return [...labels, `io.kubernetes.pod.namespace=${peer.namespace}`].join(",");
+}
+
 /** The agent's document, as `explain -o json` and people read it. Throws Error with a message. */
 export async function explain(request, { fetch = globalThis.fetch.bind(globalThis) } = {}) {
-  let response;
+  let response = await ask(fetch, questionFor(request));
+  // The agent may know the workload no more, by this name.
+  if (response.status === 400) response = await ask(fetch, questionFor(request, byLabels));
+  if (!response.ok) throw new Error(await problem(response));
+  return response.json();
+}
+
+async function ask(fetch, question) {
   try {
-    response = await fetch("/api/explain", {
+    return await fetch("/api/explain", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(questionFor(request)),
+      body: JSON.stringify(question),
     });
   } catch {
     throw new Error("The server of this page does not answer");
   }
-  if (!response.ok) throw new Error(await problem(response));
-  return response.json();
 }
 
 const REFUSED_AT_L4 = 28;

@@ -65,12 +65,13 @@ export function readFlow(flow) {
 /** One end: `id` tells it from every other, `name` and `namespace` are for people. */
 function readPeer(endpoint, address) {
   const peer = endpoint ?? {};
+  const labels = Array.isArray(peer.labels) ? peer.labels.map(String) : [];
   if (peer.pod_name) {
     const name = string(peer.pod_name);
     const namespace = string(peer.namespace) || "default";
-    return { id: `${namespace}/${name}`, kind: "workload", name, namespace, address };
+    const own = labels.filter((each) => each.startsWith("k8s:")).map((each) => each.slice(4));
+    return { id: `${namespace}/${name}`, kind: "workload", name, namespace, address, labels: own };
   }
-  const labels = Array.isArray(peer.labels) ? peer.labels.map(String) : [];
   const label = labels.find((each) => each.startsWith("reserved:"));
   const reserved = label?.slice("reserved:".length) ?? RESERVED[peer.identity];
   const name = reserved ?? (address || "unknown");

@@ -23,7 +23,8 @@ class Counts {
     slot.count += 1;
     increase(slot.kinds, request.kind);
     if (request.road) increase(slot.roads, request.road);
-    if (request.latency > 0) increase(slot.latencies, bucketOf(request.latency));
+    // Our own refusals are quick: they would make a slow server look fast.
+    if (request.kind === "served" && request.latency > 0) increase(slot.latencies, bucketOf(request.latency));
   }
 
   /** The sums of the window that ends with the second `now`; rates are for `span` seconds. */
