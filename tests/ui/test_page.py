@@ -302,7 +302,7 @@ def test_it_looks_right_in_light_and_dark_and_on_a_phone(browser: Browser, site:
     browser.size(360, 740, phone=True)
     browser.until("document.querySelector('#map svg').clientWidth < 340")
     assert not browser.run(SCROLLS)
-    browser.screenshot(PICTURES / "phone-dark.png", whole=True)
+    browser.screenshot(PICTURES / "phone-dark.png")
     browser.prefer(prefers_color_scheme="light", prefers_reduced_motion="reduce")
     browser.screenshot(PICTURES / "phone.png", whole=True)
     browser.click("#list button")

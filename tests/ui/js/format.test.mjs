@@ -37,7 +37,8 @@ test("counts", () => {
 
 test("names are shortened by characters, not by halves of them", () => {
   assert.equal(format.shorten("users", 5), "users");
-  assert.equal(format.shorten("users-api", 5), "user…");
+  assert.equal(format.shorten("users-7d9f8b6c4-x08kq", 11), "users-…08kq");
+  assert.equal(format.shorten("users", 1), "…");
   assert.equal(format.shorten("😀😀😀", 2), "😀…");
 });
 

@@ -63,8 +63,11 @@ export function plural(number, one, many = `${one}s`) {
   return `${number} ${number === 1 ? one : many}`;
 }
 
-/** Text of at most `length` characters; what is left out is shown to be. */
+/** Text of at most `length` characters, cut in the middle: the names of pods differ at the end. */
 export function shorten(text, length) {
   const letters = Array.from(text);
-  return letters.length <= length ? text : `${letters.slice(0, length - 1).join("")}…`;
+  if (letters.length <= length) return text;
+  const tail = Math.floor((length - 1) * 0.4);
+  const head = length - 1 - tail;
+  return [...letters.slice(0, head), "…", ...letters.slice(letters.length - tail)].join("");
 }
