@@ -34,6 +34,7 @@ missing_packages() {
     command -v wrk >/dev/null || echo "wrk:no benchmarks"
     command -v haproxy >/dev/null || echo "haproxy:benchmarks without HAProxy"
     command -v node >/dev/null || echo "nodejs:tests without Node.js"
+    command -v chromium >/dev/null || echo "chromium:tests without a browser"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo "ca-certificates:pip cannot check servers"
 }
 

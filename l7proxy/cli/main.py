@@ -28,6 +28,7 @@ _COMMANDS = {
     "status": "Show how the running agent is.",
     "workloads": "List the workloads that the agent knows.",
     "policies": "List the policies that the agent enforces.",
+    "ui": "Serve a live map of the traffic as a web page.",
     "doctor": "Tell what this machine offers and lacks.",
     "unload": "Remove everything from the kernel.",
     "demo": "Show l7proxy at work.",

@@ -26,6 +26,7 @@ COMMANDS = [
     "status",
     "workloads",
     "policies",
+    "ui",
     "doctor",
     "unload",
     "demo",
