@@ -89,3 +89,12 @@ class Reason(Enum):
     UPSTREAM_TIMEOUT = "upstream-timeout", 504, "the backend was silent past the limit"
     CLIENT_CLOSED = "client-closed", None, "the client went away before its response was whole"
     INTERNAL = "internal", 500, "a fault in the proxy itself; the request was not served"
+
+
+BACKEND_FAULTS = (
+    Reason.UPSTREAM_REFUSED,
+    Reason.UPSTREAM_CLOSED,
+    Reason.UPSTREAM_NOT_HTTP,
+    Reason.UPSTREAM_TIMEOUT,
+)
+"""Those that a backend is to blame for."""

@@ -14,7 +14,16 @@ from l7proxy.compiler.cache import DfaCache
 from l7proxy.compiler.fit import KernelFit
 from l7proxy.compiler.rules_map import rules_id
 from l7proxy.config import Config
-from l7proxy.datapath import answers, connections, counting, features, libbpf, netns, tables
+from l7proxy.datapath import (
+    answers,
+    connections,
+    counting,
+    features,
+    libbpf,
+    netns,
+    source,
+    tables,
+)
 from l7proxy.datapath.addresses import EPOCH_BITS, identity_number, packed, prefix_length
 from l7proxy.datapath.cgroups import Cgroups
 from l7proxy.datapath.listening import Listeners
@@ -196,7 +205,11 @@ class EbpfDatapath:
             "epoch": self._epoch,
             "connections_reset": self._stale + self._reaper.resets,
             "reset_error": self._reset_error,
-            "tables": self._sizes,
+            "tables": {**self._sizes, "namespaces": len(list(self._slots))},
+            "table_limits": {
+                **source.table_limits(self._config.limits),
+                "namespaces": self._config.limits.namespaces,
+            },
         }
 
     def counters(self) -> Mapping[str, int]:
@@ -289,7 +302,7 @@ class EbpfDatapath:
         self._sizes = {
             "identities": len(entries.identities),
             "port_classes": len(entries.port_classes),
-            "roads": len(entries.roads),
+            "roads": needed,
         }
         if self._rules is not None:
             self._sizes |= {

@@ -47,8 +47,8 @@ class RequestRecord:
     ``path``, ``host`` and ``request_id`` are as received and may hold any byte. ``status`` is
     what the client was sent, None if it got nothing. ``verdict`` is FORWARDED, DROPPED (refused
     here) or ERROR (allowed, but not served). ``latency_s`` runs from the complete head to the
-    first byte of the answer, None without an answer. ``logged`` has the header conditions that a
-    rule waived (``mismatch: LOG`` and the like).
+    first byte of the answer, None without an answer, 0 where the head itself was refused.
+    ``logged`` has the header conditions that a rule waived (``mismatch: LOG`` and the like).
     """
 
     time: float

@@ -25,7 +25,7 @@ from l7proxy.observe import tally as tallies
 from l7proxy.observe.flows import DROPPED
 from l7proxy.observe.tally import LATENCY_BOUNDS, RequestKey, Tally
 from l7proxy.policy.verdict import Road
-from l7proxy.reasons import Reason
+from l7proxy.reasons import BACKEND_FAULTS, Reason
 
 _PROXY_TYPE = "l7proxy"
 _REPORTERS = {"INGRESS": "server", "EGRESS": "client"}
@@ -39,6 +39,16 @@ _POLICY_DENIALS = frozenset(
         Reason.NOT_READY,
     )
 )
+
+# Hubble's words for what matched: "none" is refused for want of a rule, "all" is allowed because no
+# policy speaks of it.
+_MATCHES = {
+    Reason.NO_POLICY.value: "all",
+    Reason.SAME_WORKLOAD.value: "all",
+    Reason.L4_DEFAULT_DENY.value: "none",
+    Reason.NOT_READY.value: "none",
+}
+_RULE_MATCH = "l3-l4"
 
 # Datapath counters with a metric of their own; every other is one of datapath_events_total.
 SHORT_CIRCUITED_BYTES = "short_circuit_bytes"
@@ -62,9 +72,11 @@ class NodeFacts:
     revision: int = 0
     applied_at: float = 0.0
     apply_errors: int = 0
+    faults: int = 0
     workers: int = 0
     worker_restarts: int = 0
     tables: Mapping[str, int] = field(default_factory=dict)
+    table_limits: Mapping[str, int] = field(default_factory=dict)
     datapath: str = "userspace"
     datapath_counters: Mapping[str, int] = field(default_factory=dict)
 
@@ -154,20 +166,20 @@ def _policy(total: Tally, facts: NodeFacts) -> Iterator[Metric]:
         layer7_sums["received"] += count
         layer7_sums[outcome] += count
         if outcome != "parse_errors":
-            action = "dropped" if outcome == "denied" else "forwarded"
-            _add(verdict_sums, (key.direction.lower(), "l7/http", action), count)
+            _add(verdict_sums, (key.direction.lower(), "l7/http", key.verdict.lower()), count)
         if key.verdict == DROPPED:
             _add(drop_sums, (key.reason, "HTTP"), count)
     for connection, count in total.connections.items():
         refused = connection.road == Road.REFUSED.value
-        match = "none" if connection.reason == Reason.NO_POLICY.value else "l3-l4"
+        match = _MATCHES.get(connection.reason, _RULE_MATCH)
         action = "dropped" if refused else "redirected"
         _add(verdict_sums, (connection.direction.lower(), match, action), count)
         if refused:
             _add(drop_sums, (connection.reason, "TCP"), count)
     for counter, direction, action, reason in _KERNEL_VERDICTS:
         if count := facts.datapath_counters.get(counter, 0):
-            _add(verdict_sums, (direction, "l3-l4", action), count)
+            match = _RULE_MATCH if reason is None else _MATCHES.get(reason.value, _RULE_MATCH)
+            _add(verdict_sums, (direction, match, action), count)
             if reason is not None:
                 _add(drop_sums, (reason.value, "TCP"), count)
     for family, sums in ((verdicts, verdict_sums), (drops, drop_sums)):
@@ -207,7 +219,9 @@ def _proxy(total: Tally) -> Iterator[Metric]:
         value=total.upstream_connects,
     )
     failures = _counter("l7proxy_upstream_failures", "Failures of backends", ("reason",))
-    for reason, count in total.upstream_failures.items():
+    # All from the start: where a series begins at 1, Prometheus sees no increase.
+    failed = {reason.value: 0 for reason in BACKEND_FAULTS} | total.upstream_failures
+    for reason, count in failed.items():
         failures.add_metric((reason,), count)
     yield failures
 
@@ -249,10 +263,21 @@ def _agent(facts: NodeFacts) -> Iterator[Metric]:
         "Policy or workload changes that were refused",
         value=facts.apply_errors,
     )
+    yield GaugeMetricFamily(
+        "l7proxy_policy_faults",
+        "What keeps the files as they are now from being in force",
+        value=facts.faults,
+    )
     tables = GaugeMetricFamily("l7proxy_table_entries", "Entries of a table", labels=["table"])
     for name, size in facts.tables.items():
         tables.add_metric([name], size)
     yield tables
+    limits = GaugeMetricFamily(
+        "l7proxy_table_limit", "Entries that a table has room for", labels=["table"]
+    )
+    for name, size in facts.table_limits.items():
+        limits.add_metric([name], size)
+    yield limits
     yield GaugeMetricFamily("l7proxy_workers", "Proxy workers that run", value=facts.workers)
     yield CounterMetricFamily(
         "l7proxy_worker_restarts",

@@ -186,6 +186,9 @@ def test_policies_too_large_leave_the_old_ones_in_force(covered: Covered, server
             assert outcome(stranger, server.ip, 8000) == "PermissionError"
     covered.apply(BOTH)
     assert covered.ask("status")["tables"] == before["tables"]
+    assert 0 < before["tables"]["roads"] < before["table_limits"]["roads"] == 256
+    assert before["tables"]["namespaces"] == len(before["namespaces"])
+    assert before["table_limits"].keys() <= before["tables"].keys()
 
 
 def test_renamed_workload_is_not_open_when_its_policies_fail(covered: Covered, server: Pod) -> None:
