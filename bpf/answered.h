@@ -11,7 +11,7 @@ static inline u32 settle(struct http *http)
     for (;;) {
         OR_GOTO(lost);
         u64 ledger = ledger_now(http), settled = ledger_settled(ledger);
-        u32 next = http->entries[ENTRY_NEXT(settled)];
+        u32 next = http->entries[ENTRY_NEXT(settled)].kind;
 
         if (owed(settled) && next >= ENTRY_REFUSAL) {
             /* The refusal stays the next entry until it is in the message. */

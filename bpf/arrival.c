@@ -27,7 +27,7 @@ static inline int bounce(struct __sk_buff *skb, struct http *http, u64 key, u32 
     }
     /* The program at this socket will see it pass, as if the server had sent it. */
     if (why == DOOMED_REFUSED &&
-        ledger_append(http, entry & ANSWER_TO_HEAD ? ENTRY_BOUNCE_TO_HEAD : ENTRY_BOUNCE)) {
+        ledger_append_ours(http, entry & ANSWER_TO_HEAD ? ENTRY_BOUNCE_TO_HEAD : ENTRY_BOUNCE)) {
         doom(http, key, DOOMED_UNDECIDED);
         return SK_DROP;
     }
@@ -39,13 +39,11 @@ static inline int bounce(struct __sk_buff *skb, struct http *http, u64 key, u32 
 
 /* `start`: where the refused request begins in the sk_buff. An entry with ANSWER_KEEP is for one
  * that is all that the sk_buff holds. */
-static inline int refuse(struct __sk_buff *skb, struct http *http, u64 key, u32 entry, u32 start,
-                         u32 size, int replaces)
+static inline int answer_refused(struct __sk_buff *skb, struct http *http, u64 key, u32 entry,
+                                 u32 start, u32 size, int replaces)
 {
     u32 waiting = owed(ledger_now(http));
 
-    entry = FORGOTTEN(http->reading.entry, entry);
-    count_entry(entry);
     if (replaces) {
         /* Broken content of a request that the server has begun to read: our answer takes the
          * place of the server's, if that has not begun. */
@@ -58,7 +56,7 @@ static inline int refuse(struct __sk_buff *skb, struct http *http, u64 key, u32 
     if (!waiting && !start && !is_sending(http) &&
         (!http->overlaps || delivery_of(http) == DELIVERY_OVER))
         return bounce(skb, http, key, entry, size, DOOMED_REFUSED);
-    if (!waiting || http->answer_lost || ledger_append(http, entry) ||
+    if (!waiting || http->answer_lost || ledger_append_ours(http, entry) ||
         (start && blank_out(skb, http, start, size))) {
         doom(http, key, DOOMED_UNANSWERED);
         return SK_DROP;
@@ -66,6 +64,17 @@ static inline int refuse(struct __sk_buff *skb, struct http *http, u64 key, u32 
     if (!(entry & ANSWER_KEEP))
         doom(http, key, DOOMED_REFUSED);
     return start ? SK_PASS : SK_DROP;
+}
+
+/* A request's entry, which is not known to anybody yet. */
+static inline void note_next(struct http *http, u16 kind, u32 place)
+{
+    struct entry *entry = next_entry(http);
+
+    entry->kind = kind;
+    entry->content = FLAGS_OF(&http->request);
+    entry->recorded = 0;
+    entry->time = place;
 }
 
 /* Whether the connection can go on after a request that is refused: the sk_buff holds it, which
@@ -86,18 +95,20 @@ static inline u32 keep_of(struct http *http, struct head *head, u32 at, u32 size
 
 int on_arrival(struct __sk_buff *skb)
 {
-    u32 size = skb->len, at, start, mask = 0;
+    u32 size = skb->len, at, start, mask = 0, first, entry, how;
     u64 key = bpf_get_socket_cookie(skb);
     struct http *http = exchanges.lookup(&key);
+    struct state *now = state_now();
     struct rules_large *rules;
     struct grammar *grammar;
+    struct request_record *record;
     u64 mode;
     struct head *head;
-    int replaces;
+    int replaces, event, action;
 
     if (!size)
         return SK_PASS; /* the end of the stream */
-    if (!http)
+    if (!http || !now)
         return SK_DROP;
     mode = __sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_TCP);
     if (mode == MODE_UNDECIDED)
@@ -129,6 +140,7 @@ int on_arrival(struct __sk_buff *skb)
         return SK_DROP;
     head = &http->head;
     at = start = http->request.zero;
+    first = ledger_now(http) >> 32;
     http->reading.ahead = http->phase == PHASE_HEAD; /* the server has got some of it */
     replaces = http->phase != PHASE_BOUNDARY && http->phase != PHASE_HEAD &&
                http->phase != PHASE_HELD;
@@ -136,44 +148,58 @@ int on_arrival(struct __sk_buff *skb)
         OR_GOTO(undecided);
         start = FORGOTTEN(http->reading.start, start);
         replaces = FORGOTTEN(http->reading.refused, replaces);
-        switch (follow(skb, FROM_SKB, http, grammar, rules, mask, &at, size)) {
-        case EVENT_MORE:
-            return SK_PASS;
-        case EVENT_END:
+        event = follow(skb, FROM_SKB, http, grammar, rules, mask, &at, size);
+        if (event == EVENT_END) {
             start = at;
             replaces = 0;
-            continue;
-        case EVENT_HEAD:
-            if (AGAIN(head->reason) != ACCEPTED) {
-                u32 how = head->is_head ? ANSWER_TO_HEAD : 0;
-
-                if (!start && !AGAIN(http->reading.ahead))
-                    how |= keep_of(http, head, at, size);
-                return refuse(skb, http, key, refusal(AGAIN(head->reason), how), start, size, 0);
-            }
+        } else if (event == EVENT_HEAD && AGAIN(head->reason) == ACCEPTED) {
             if (AGAIN(head->upgrade) && AGAIN(http->doubtful))
                 goto undecided;
             if (is_bouncing(http)) { /* the server could answer before our answer has left */
                 doom(http, key, DOOMED_UNANSWERED);
                 return SK_DROP;
             }
-            if (!http->answer_lost && ledger_append(http, entry_of(head)))
+            note_next(http, entry_of(head), PLACE(start, rule_of(head)));
+            if (http->answer_lost ? ledger_pass(http) : ledger_append(http, entry_of(head)))
                 goto undecided;
-            count_decisions(REASON_RULE_ALLOWED, 1);
             http->doubtful |= head->is_head;
             replaces = 1;
             if (http->phase == PHASE_BOUNDARY || http->phase == PHASE_HELD) {
                 start = at;
                 replaces = 0;
             }
-            continue;
-        case EVENT_STOP:
-            return refuse(skb, http, key, refusal(AGAIN(head->reason), 0), start, size,
-                          replaces);
-        default:
-            goto undecided;
+        } else {
+            break;
         }
     }
+    event = FORGOTTEN(http->reading.made, event);
+    if (event == EVENT_FAULT)
+        goto undecided;
+    http->reading.time = bpf_ktime_get_ns();
+    http->reading.number = first;
+    http->reading.upto = ledger_now(http) >> 32;
+    if (decide_all(skb, FROM_SKB, http, key, now, size))
+        goto undecided;
+    if (event == EVENT_MORE) {
+        if (http->phase == PHASE_HEAD)
+            keep_beginning(skb, http, key, start, size);
+        return SK_PASS;
+    }
+    how = head->is_head && event == EVENT_HEAD ? ANSWER_TO_HEAD : 0;
+    if (event == EVENT_HEAD && !start && !AGAIN(http->reading.ahead))
+        how |= keep_of(http, head, at, size);
+    entry = FORGOTTEN(http->reading.entry, refusal(AGAIN(head->reason), how));
+    record = 0;
+    if (!replaces) { /* else it has been counted, as one that was let through */
+        note_next(http, entry, PLACE(start, event == EVENT_HEAD ? rule_of(head) : NO_RULE));
+        record = decided(skb, FROM_SKB, http, key, now, size);
+    }
+    action = answer_refused(skb, http, key, entry, start, size, replaces);
+    if (record) {
+        record->told = action == SK_PASS || !http->dead || http->doom == DOOMED_REFUSED;
+        bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+    }
+    return action;
 undecided:
     doom(http, key, DOOMED_UNDECIDED);
     return SK_DROP;

@@ -113,6 +113,7 @@ static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct c
         http->sock = (u64)sk;
         http->client = client;
         http->server = server;
+        __builtin_memcpy(http->server_address, flow->server, sizeof(http->server_address));
         http->port = flow->server_port;
         http->phase = PHASE_BOUNDARY;
         http->answer_phase = PHASE_BOUNDARY;
@@ -268,8 +269,13 @@ static inline void closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
             listeners.delete(&key);
         return;
     }
-    if (conn && conn->exchange && conn->peer.is_server == 0)
+    if (conn && conn->exchange && conn->peer.is_server == 0) {
+        struct http *http = exchanges.lookup(&conn->exchange);
+
+        if (http)
+            connection_ends(http, conn->exchange);
         exchanges.delete(&conn->exchange);
+    }
     if (!conn || !conn->client)
         return;
     flow_of_client(ctx, &flow, cookie);

@@ -47,6 +47,7 @@ static inline void begin_request(struct http *http, struct grammar *grammar,
 /* What follows a head, whether its request is allowed or not. */
 static inline void begin_content(struct http *http, struct grammar *grammar, struct head *head)
 {
+    http->content = head->framing == FRAMING_LENGTH ? head->length : 0;
     if (head->upgrade) {
         http->phase = PHASE_HELD;
     } else if (head->framing == FRAMING_CHUNKED) {
@@ -138,6 +139,7 @@ static inline int follow(void *ctx, const int source, struct http *http, struct 
             if (!stopped)
                 continue;
             http->skip = walker->number;
+            http->content += walker->number;
             if (http->skip) {
                 http->budget = 2 + LIMIT_CHUNK_LINE_BYTES;
                 walk_enter(walker, grammar->entries[HEAD_ENTRY_CHUNK_END]);

@@ -13,7 +13,11 @@
 #define ENTRY_ANSWER_TO_UPGRADE 2
 #define ENTRY_BOUNCE 3 /* ours, on its way in the place of the request: the kernel sends it */
 #define ENTRY_BOUNCE_TO_HEAD 4
+#define ENTRY_BEGUN 0x8000
 #define ENTRY_REFUSAL 16 /* and above: the number of our answer in the map answers */
+#define METHODS 10 /* that are told apart in what is counted; 0: any other */
+#define NO_RULE 0xffff
+#define RECORD_HEAD 512 /* of a head that is recorded, so many bytes */
 #define DROPS 4     /* refused requests of one message that are each answered by themselves */
 #define ANSWER_BYTES 376
 #define IN_PLACE_BYTES 256
@@ -136,6 +140,16 @@ struct head {
     u32 pad2;
 };
 
+/* A request that is not settled yet. */
+struct entry {
+    u16 kind;    /* ENTRY_*; once the server's answer has begun, ENTRY_BEGUN and its status */
+    u8 what;     /* WHAT_OF the request */
+    u8 recorded; /* the agent has been told of it, and waits to hear how it ends */
+    u32 time;    /* when its head was complete, in microseconds of CLOCK_MONOTONIC; see PLACE for one
+                  * that is not decided for good yet; once the answer has begun, how long that took */
+    u32 content; /* bytes of content of the answer; until it is decided, FLAGS_OF the request */
+};
+
 /* What reading a whole message found; nothing has been done about it yet. */
 struct reading {
     u32 made;    /* entries, from the ledger's end on */
@@ -146,13 +160,19 @@ struct reading {
     u32 first_refused;
     u32 has_head;
     u32 ahead; /* the server has got some of the request in hand */
-    u32 entry; /* of the request in hand */
+    u32 entry; /* of the request in hand: its kind, what it is, and where its head begins */
+    u32 flags;
+    u32 place;
     u32 refused;
     u32 keep;
     u32 start;          /* where the request in hand begins */
     u32 drop_at[DROPS]; /* refused requests, to be taken out of the message */
     u32 drop_size[DROPS];
-    u32 drop_entry[DROPS];
+    u64 time;   /* when it was decided, nanoseconds of CLOCK_MONOTONIC */
+    u32 number; /* of the connection's requests, the next one to be counted, */
+    u32 upto;   /* and the one that is not */
+    u32 ours;   /* the message begins with a refusal that is answered at once */
+    u32 pad;
 };
 
 /*
@@ -178,10 +198,14 @@ struct http {
     u8 dead;    /* nothing more is let through; the connection is about to end */
     u8 upgraded;        /* the server has switched protocols */
     u8 doubtful; /* which bytes are an answer's head could be mistaken: no upgrade any more */
-    u8 pad1;
+    u8 doom;     /* why it is dead, DOOMED_* */
     u32 rest;   /* what is left of a message whose beginning has just been answered */
     u32 again;  /* the message in hand is such a rest */
     u32 budget; /* bytes that the section under way may still have */
+    u32 server_address[4];
+    u32 recorded; /* requests that the agent has been told of, */
+    u32 told;     /* and those of which it knows how they ended */
+    u64 content;  /* bytes of content that the request under way has announced so far */
     struct walker request;
     struct head head;
     struct reading reading;
@@ -194,11 +218,77 @@ struct http {
     u16 answer_status;
     u8 answer_around; /* the message in hand may go around TCP */
     u8 overlaps; /* when its bytes began to come by TCP, the client may not have read all answers */
-    u8 pad2[2];
+    u8 counted; /* so has the one under way */
+    u8 pad2;
     u64 answered_at; /* when an answer was complete last, in microseconds of CLOCK_MONOTONIC */
     u64 answerer;    /* the task that gave it, by its address */
+    u32 accounted;   /* answers that have been counted, of those that the ledger has settled */
+    u32 pad3;
     struct walker response;
-    u16 entries[ENTRIES];
+    struct entry entries[ENTRIES];
+};
+
+/* What requests that were decided are counted by. */
+struct decision {
+    u64 rules_id;
+    u16 rule;   /* the bit of the rule that decided, NO_RULE: none did */
+    u8 reason;  /* REASON_RULE_ALLOWED: it was let through, whatever the rules say why */
+    u8 what;
+    u32 pad;
+};
+
+/* Times from head to answer, in microseconds. */
+struct latencies {
+    u64 buckets[LATENCY_BUCKETS];
+    u64 sum;
+};
+
+/* How many served requests are recorded: struct state has the rate. */
+struct pace {
+    u64 due;     /* when the next may be recorded, in nanoseconds of CLOCK_MONOTONIC */
+    u64 skipped; /* requests since the last one that was */
+};
+
+/* The beginning of a head that comes in pieces; twice the room, so that a piece fits behind it. */
+struct beginning {
+    u32 size;
+    u8 bytes[2 * RECORD_HEAD];
+};
+
+/* What the agent is told of a request, once it is decided. */
+struct request_record {
+    u64 exchange;
+    u64 time; /* nanoseconds of CLOCK_MONOTONIC */
+    u64 rules_id;
+    u32 number;  /* of the connection's requests */
+    u32 weight;  /* how many requests it stands for */
+    u32 client;  /* identities */
+    u32 server;
+    u32 client_address[4];
+    u32 server_address[4];
+    u16 client_port;
+    u16 server_port;
+    u16 rule; /* as in struct decision */
+    u8 reason;
+    u8 what;
+    u8 way;  /* MODE_* */
+    u8 told; /* if it was refused: whether the client gets the answer */
+    u16 size;
+    u32 pad;
+    u8 head[RECORD_HEAD];
+};
+
+/* What it is told of how it ended: the answer with that number is over, or the connection is. */
+struct answer_record {
+    u64 exchange;
+    u64 request_content; /* bytes of the request's content if it was the last one; 0: not known */
+    u32 content;         /* of the answer's, modulo 2**32 */
+    u32 number;
+    u32 latency; /* microseconds */
+    u16 status;  /* 0: there was no answer */
+    u8 ended;    /* the connection has ended, and every request from number on with it */
+    u8 doom;     /* if it had to end, why: DOOMED_* and one */
+    u32 pad;
 };
 
 /* A connection that the agent has to reset, see l7proxy/datapath/reaper.py. */

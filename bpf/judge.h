@@ -45,19 +45,6 @@ out:
     return -1;
 }
 
-static inline void count_decisions(u32 reason, u32 n)
-{
-    u64 *value = decisions.lookup(&reason);
-
-    if (value)
-        *value += n;
-}
-
-static inline void count_entry(u32 entry)
-{
-    count_decisions((entry - ENTRY_REFUSAL) / 8, 1);
-}
-
 /* Nothing more goes through. The agent resets the connection once the client could have read what
  * it was told; where no agent runs, the server's own time-out ends it. */
 static inline void doom(struct http *http, u64 key, u32 reason)
@@ -67,6 +54,7 @@ static inline void doom(struct http *http, u64 key, u32 reason)
     if (http->dead)
         return;
     http->dead = 1;
+    http->doom = reason;
     if (doomed.push(&entry, 0))
         count(COUNTER_DOOMED_UNRECORDED);
 }

@@ -31,8 +31,14 @@ static inline u64 ledger_settled(u64 ledger)
 #define ENTRY_MADE(ledger, ahead) ((u32)((ledger) >> 32) + (ahead) & (ENTRIES - 1))
 #define ENTRY_NEXT(ledger) ((u32)(ledger) & (ENTRIES - 1))
 
-/* Makes one entry known. */
-static inline int ledger_append(struct http *http, u16 entry)
+/* Where the next entry is made. Nobody reads it before it is known. */
+static inline struct entry *next_entry(struct http *http)
+{
+    return &http->entries[ENTRY_MADE(ledger_now(http), 0)];
+}
+
+/* Makes the next entry known, of which all but the kind has been written. */
+static inline int ledger_append(struct http *http, u16 kind)
 {
     for (;;) {
         OR_GOTO(out);
@@ -40,7 +46,7 @@ static inline int ledger_append(struct http *http, u16 entry)
 
         if (owed(ledger) >= ENTRIES - 8)
             return -1;
-        http->entries[ENTRY_MADE(ledger, 0)] = entry;
+        http->entries[ENTRY_MADE(ledger, 0)].kind = kind;
         if (ledger_swap(http, ledger, ledger + (1ull << 32)))
             return 0;
     }
@@ -48,11 +54,32 @@ out:
     return -1;
 }
 
+/* The next entry is counted, and nothing is owed for it: whose the answers are is not known. */
+static inline int ledger_pass(struct http *http)
+{
+    for (;;) {
+        OR_GOTO(out);
+        u64 ledger = ledger_now(http);
+
+        if (ledger_swap(http, ledger, ledger_settled(ledger + (1ull << 32))))
+            return 0;
+    }
+out:
+    return -1;
+}
+
+/* As ledger_append, for one of our own answers, which has been counted already. */
+static inline int ledger_append_ours(struct http *http, u16 kind)
+{
+    next_entry(http)->recorded = 0;
+    return ledger_append(http, kind);
+}
+
 /* Whether an answer of ours is on its way from arrival.c to the server's own program. */
 static inline int is_bouncing(struct http *http)
 {
     u64 ledger = ledger_now(http);
-    u32 next = http->entries[ENTRY_NEXT(ledger)];
+    u32 next = http->entries[ENTRY_NEXT(ledger)].kind;
 
     return owed(ledger) && (next == ENTRY_BOUNCE || next == ENTRY_BOUNCE_TO_HEAD);
 }

@@ -52,9 +52,24 @@ BPF_ARRAY(in_place, struct in_place, REASON_MAX * 4 * IN_PLACE_FORMS);
 BPF_ARRAY(blank, struct http, 1); /* what a connection begins with */
 BPF_F_TABLE("hash", u64, struct http, exchanges, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 BPF_QUEUE(doomed, struct doomed, 16384); /* for the agent to reset */
-BPF_TABLE("percpu_array", u32, u64, decisions, REASON_MAX);
 BPF_SOCKHASH(clients, struct half, MAX_CONNECTIONS); /* ends of judged connections */
 BPF_SOCKHASH(servers, struct half, MAX_CONNECTIONS);
+
+/* What is counted of requests: of all that were decided, of all that were answered by servers (by
+ * status and what the request was, see OUTCOME; status 0: they were not), and how long that took,
+ * by method. */
+BPF_F_TABLE("percpu_hash", struct decision, u64, requests, MAX_TALLIES, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("percpu_hash", u32, u64, outcomes, MAX_TALLIES, BPF_F_NO_PREALLOC);
+BPF_TABLE("percpu_array", u32, struct latencies, latencies, METHODS);
+
+/* What is told of single requests, in the ring buffer FD_FLOW_RECORDS: struct request_record and
+ * struct answer_record, whose layouts user space takes from the two arrays. */
+#define FLOW_RECORDS ((void *)bpf_pseudo_fd(1, FD_FLOW_RECORDS))
+BPF_ARRAY(request_records, struct request_record, 1);
+BPF_ARRAY(answer_records, struct answer_record, 1);
+BPF_TABLE("percpu_array", u32, struct pace, paces, 1);
+BPF_TABLE("lru_hash", u64, struct beginning, beginnings, MAX_BEGINNINGS);
+BPF_ARRAY(no_beginning, struct beginning, 1);
 
 static inline void count_n(u32 which, u64 n)
 {

@@ -130,10 +130,16 @@ static inline int swallow(struct sk_msg_md *msg, struct http *http)
     return size - gone;
 }
 
-static inline void note(struct http *http, u64 ledger, u32 entry)
+static inline void note(struct http *http, u64 ledger, u32 kind)
 {
-    http->entries[ENTRY_MADE(ledger, http->reading.made)] = entry;
-    http->reading.made++;
+    struct reading *found = &http->reading;
+    struct entry *entry = &http->entries[ENTRY_MADE(ledger, found->made)];
+
+    entry->kind = kind;
+    entry->content = found->flags;
+    entry->recorded = 0;
+    entry->time = found->place;
+    found->made++;
 }
 
 /* The request in hand is refused, and is what the message holds up to `end`. */
@@ -146,7 +152,6 @@ static inline int note_refusal(struct http *http, u64 ledger, u32 entry, u32 end
         return -1;
     found->drop_at[drop] = found->start;
     found->drop_size[drop] = end - found->start;
-    found->drop_entry[drop] = entry;
     found->drops = drop + 1;
     if (!found->start)
         found->first_refused = 1;
@@ -172,10 +177,14 @@ static inline int read_message(struct sk_msg_md *msg, struct http *http, struct 
             break;
         if (event == EVENT_STOP) {
             found->closing = 1;
+            found->flags = FLAGS_OF(&http->request);
+            found->place = PLACE(found->start, NO_RULE);
             return note_refusal(http, ledger, refusal(AGAIN(head->reason), 0), size);
         }
         if (event == EVENT_HEAD) {
             found->refused = AGAIN(head->reason) != ACCEPTED;
+            found->flags = FLAGS_OF(&http->request);
+            found->place = PLACE(found->start, rule_of(head));
             if (!found->refused) {
                 found->entry = entry_of(head);
                 found->has_head |= head->is_head;
@@ -239,6 +248,7 @@ int on_request(struct sk_msg_md *msg)
     struct conn *conn;
     struct reading *found;
     struct http *http;
+    int ours;
     u32 size = msg->size, mask = 0, why = DOOMED_UNDECIDED;
 
     if (!sk || !now)
@@ -293,10 +303,8 @@ int on_request(struct sk_msg_md *msg)
     }
     for (;;) {
         OR_GOTO(end);
-        if (found->first_refused && !owed(ledger)) {
-            u32 entry = http->entries[ENTRY_MADE(ledger, 0)];
-            u32 end = found->drop_size[0];
-
+        ours = found->first_refused && !owed(ledger);
+        if (ours) {
             int turn = is_our_turn(http, conn);
 
             if (turn < 0) {
@@ -309,33 +317,41 @@ int on_request(struct sk_msg_md *msg)
             }
             if (!ledger_swap(http, ledger, ledger_settled(ledger + (1ull << 32))))
                 goto end; /* nobody else changes it while nothing is owed */
-            if (end < size)
-                back_to_boundary(http); /* the rest is read again by itself */
-            else if (found->closing)
-                doom(http, conn->exchange, DOOMED_REFUSED);
-            count_entry(entry);
-            return answer_here(msg, http, conn, end, entry);
+            break;
         }
         if (found->drops && AGAIN(http->answer_lost)) {
             why = DOOMED_UNANSWERED; /* whose turn it is, is not known */
             goto end;
         }
         if (ledger_swap(http, ledger, ledger + ((u64)found->made << 32)))
-            goto committed;
+            break;
         ledger = ledger_now(http);
     }
-committed:
+    ours = FORGOTTEN(found->ours, ours);
+    found->number = ledger >> 32;
+    found->upto = found->number + (ours ? 1 : found->made);
+    found->time = bpf_ktime_get_ns();
+    if (decide_all(msg, FROM_MSG, http, conn->exchange, now, size))
+        goto end;
+    if (AGAIN(found->ours)) {
+        u32 entry = http->entries[(found->upto - 1) & (ENTRIES - 1)].kind;
+        u32 end = found->drop_size[0];
+
+        if (end < size)
+            back_to_boundary(http); /* the rest is read again by itself */
+        else if (found->closing)
+            doom(http, conn->exchange, DOOMED_REFUSED);
+        return answer_here(msg, http, conn, end, entry);
+    }
     http->sender = me;
     http->doubtful |= found->has_head; /* its answer has no content, if it is its answer */
     count_n(COUNTER_REQUESTS_REDIRECTED, found->made - found->drops);
-    count_decisions(REASON_RULE_ALLOWED, found->made - found->drops);
     if (found->drops) {
         for (u32 i = DROPS; i > 0; i--) {
             u32 drop = i - 1;
 
             if (drop >= found->drops)
                 continue;
-            count_entry(found->drop_entry[drop]);
             if (bpf_msg_pop_data(msg, found->drop_at[drop], found->drop_size[drop], 0))
                 goto end;
         }

@@ -41,19 +41,23 @@ static inline int insert_answer(struct sk_msg_md *msg, struct http *http, u32 at
 }
 
 /* An answer's head is complete: what follows. Returns whether the answer ends here. */
-static inline int begin_answer(struct http *http, struct grammar *grammar, u32 entry)
+static inline int begin_answer(struct http *http, struct grammar *grammar, struct entry *entry)
 {
     struct walker *w = &http->response;
-    u32 status = http->answer_status;
+    u32 status = http->answer_status, kind = entry->kind;
     struct head head;
 
     if (walk_count(w, HEAD_COUNT_FIELDS) > LIMIT_HEAD_FIELDS || framing_of(w, &head) != ACCEPTED) {
         http->answer_lost = 1;
         return 0;
     }
-    if (entry == ENTRY_ANSWER_TO_HEAD || entry == ENTRY_BOUNCE_TO_HEAD || status < 200 || status == 204 || status == 304) {
+    entry->content = 0;
+    if (kind <= ENTRY_ANSWER_TO_UPGRADE && (status >= 200 || status == 101))
+        entry->kind = ENTRY_BEGUN + status;
+    if (kind == ENTRY_ANSWER_TO_HEAD || kind == ENTRY_BOUNCE_TO_HEAD || status < 200 ||
+        status == 204 || status == 304) {
         if (status == 101) {
-            if (entry != ENTRY_ANSWER_TO_UPGRADE || !HAS(w, WEBSOCKET)) {
+            if (kind != ENTRY_ANSWER_TO_UPGRADE || !HAS(w, WEBSOCKET)) {
                 http->answer_lost = 1;
                 return 0;
             }
@@ -76,6 +80,7 @@ static inline int begin_answer(struct http *http, struct grammar *grammar, u32 e
         return 0;
     }
     http->answer_skip = head.length;
+    entry->content = head.length;
     http->answer_phase = head.length ? PHASE_LENGTH : PHASE_BOUNDARY;
     return !head.length;
 }
@@ -90,8 +95,12 @@ static inline int follow_answers(struct sk_msg_md *msg, struct http *http, struc
         OR_GOTO(lost);
         u64 left = size - *at, ledger = ledger_now(http);
 
-        if (http->answer_lost || http->answer_phase == PHASE_PASSING)
+        if (http->answer_lost)
             break;
+        if (http->answer_phase == PHASE_PASSING) {
+            http->entries[ENTRY_NEXT(ledger)].content += left;
+            break;
+        }
         if (http->answer_skip) {
             u64 skipped = http->answer_skip < left ? http->answer_skip : left;
 
@@ -133,13 +142,14 @@ static inline int follow_answers(struct sk_msg_md *msg, struct http *http, struc
                 http->answer_phase = PHASE_BOUNDARY;
                 return 1;
             }
-            if (begin_answer(http, grammar, http->entries[ENTRY_NEXT(ledger)]))
+            if (begin_answer(http, grammar, &http->entries[ENTRY_NEXT(ledger)]))
                 return 1;
             continue;
         case HEAD_RESPONSE_STOP_CHUNK_LINE:
             if (walk_count(w, HEAD_COUNT_DIGITS) > 16 || w->number >> 63)
                 goto lost;
             http->answer_skip = w->number;
+            http->entries[ENTRY_NEXT(ledger)].content += w->number;
             http->answer_budget = 2 + LIMIT_CHUNK_LINE_BYTES;
             if (http->answer_skip) {
                 walk_enter(w, grammar->entries[HEAD_ENTRY_CHUNK_END]);
@@ -218,6 +228,7 @@ int on_response(struct sk_msg_md *msg)
                 entry = settle(http);
             }
         }
+    account(http, conn->exchange, 0);
     if (AGAIN(http->answer_around)) {
         http->answer_seq = seq;
         /* A message in one piece is delivered whole or not at all. Of one that is not, the rest is

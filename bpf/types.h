@@ -78,6 +78,7 @@ struct state {
     u32 credit;        /* bytes queued to a reader beyond which redirecting stops */
     u32 cgroups;       /* how many workloads are known by cgroup */
     u64 host_netns;
+    u64 record_interval; /* nanoseconds between two served requests that one CPU records */
 };
 
 struct listener {

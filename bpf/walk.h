@@ -53,9 +53,13 @@
         _right;                                                                                    \
     })
 
+/* 1 or 0 without a branch, also where the compiler would know a comparison in it. */
 static inline u64 is_nonzero(u64 number)
 {
-    return (number | -number) >> 63;
+    u64 sign = number | -number;
+
+    OPAQUE(sign);
+    return sign >> 63;
 }
 
 /* Of an sk_buff the bytes are first moved to memory of its own: pages that a local client has sent

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     InstanceOf,
+    StrictBool,
     StrictInt,
     ValidationError,
     create_model,
@@ -32,7 +33,12 @@ STREAMS = ("stdout", "stderr", "off")
 """What ``access_log`` may be instead of a file."""
 
 _PYDANTIC = re.compile(r"\b(Input|String) should\b")
-_IN_WORDS = {"model_type": "must be a map of fields", "path_type": "must be a path"}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_IN_WORDS = {
+    "model_type": "must be a map of fields",
+    "path_type": "must be a path",
+    "tuple_type": "must be a list",
+}
 _MAX_DEPTH = 16
 _MAX_VALUES = 10_000
 
@@ -88,6 +94,12 @@ def _workload_id(value: str) -> str:
     return f"{namespace or 'default'}/{name}"
 
 
+def _header(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("must be the name of a header")
+    return value.lower()
+
+
 def _cgroup(value: str) -> Path | None:
     if value == "auto":
         return None
@@ -130,6 +142,19 @@ class MetricsSection(_Section):
     )
 
 
+class RedactSection(_Section):
+    """What is kept out of flow records: values of headers, and what follows the path of a URL."""
+
+    headers: tuple[Annotated[str, AfterValidator(_header)], ...] = ()
+    query: StrictBool = False
+
+
+class FlowsSection(_Section):
+    """Flow records, wherever they go: access log, observe, the agent's page."""
+
+    redact: RedactSection = RedactSection()
+
+
 # Bounds of the limits: below, nothing would work; above, the limit would limit nothing.
 _COUNT = (1, 2**31 - 1)
 _SECONDS = (0.001, 86400.0)
@@ -138,6 +163,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "target_bytes": (64, 2**20),
     "body_buffer": (4096, 2**26),
     "redirect_credit": (4096, 2**30),
+    "flow_queue_bytes": (65536, 2**30),
 }
 
 
@@ -184,6 +210,7 @@ class Config(_Section):
     proxy: ProxySection = ProxySection()
     metrics: MetricsSection = MetricsSection()
     access_log: Annotated[str, BeforeValidator(_log), Field(min_length=1)] = "stdout"
+    flows: FlowsSection = FlowsSection()
     limits: Annotated[InstanceOf[Limits], BeforeValidator(_limits)] = Limits()
 
     def cgroup_folder(self) -> Path | None:
@@ -277,6 +304,8 @@ def _known(where: tuple[str | int, ...]) -> list[str]:
         (): Config,
         ("proxy",): ProxySection,
         ("metrics",): MetricsSection,
+        ("flows",): FlowsSection,
+        ("flows", "redact"): RedactSection,
         ("limits",): _LimitsSection,
         ("proxy", "listen"): Listener,
     }

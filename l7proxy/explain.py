@@ -261,7 +261,10 @@ def _head(question: Question, server: Peer) -> bytes:
     lines += [f"{name}: {value}" for name, value in headers]
     if any("\r" in line or "\n" in line for line in lines):
         raise QuestionError("a line break in the method, the target or a header")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+    try:
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise QuestionError("half a character in the method, the target or a header") from None
 
 
 def _host(server: Peer, port: int) -> str:

@@ -87,6 +87,8 @@ class Reason(Enum):
     UPSTREAM_CLOSED = "upstream-closed", 502, "the backend closed before its response was whole"
     UPSTREAM_NOT_HTTP = "upstream-not-http", 502, "the backend's response is not valid HTTP/1"
     UPSTREAM_TIMEOUT = "upstream-timeout", 504, "the backend was silent past the limit"
+    UNANSWERED = "unanswered", None, "the connection ended before the server had answered"
+    CONNECTION_RESET = "connection-reset", None, "reset: the kernel could not go on with its bytes"
     CLIENT_CLOSED = "client-closed", None, "the client went away before its response was whole"
     INTERNAL = "internal", 500, "a fault in the proxy itself; the request was not served"
 

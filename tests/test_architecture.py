@@ -26,7 +26,7 @@ ALLOWED = {
     "compiler": {"http", "policy", "workloads"},
     "observe": {"policy", "proxy", "workloads"},
     "proxy": {"http", "policy", "workloads", "observe"},
-    "datapath": {"http", "policy", "workloads", "proxy", "compiler"},
+    "datapath": {"http", "policy", "workloads", "proxy", "compiler", "observe"},
 }
 # Modules that are shared words: they describe and do nothing, and everyone may import them.
 WORDS = {"datapath.port", "proxy.ports"}

@@ -8,7 +8,7 @@ import resource
 from typing import Any
 
 from l7proxy import __version__
-from l7proxy.agent.httpd import Answer, Question, error_answer, json_answer
+from l7proxy.agent.httpd import Answer, Question, Stream, error_answer, json_answer
 from l7proxy.agent.node import Node
 from l7proxy.explain import Question as Asked
 from l7proxy.explain import QuestionError, Surroundings, explain
@@ -28,8 +28,8 @@ class Admin:
         self._node = node
         self._metrics = metrics
 
-    async def answer(self, question: Question) -> Answer:
-        """GET /status, /workloads, /policies; POST /explain."""
+    async def answer(self, question: Question) -> Answer | Stream:
+        """GET /status, /workloads, /policies, /flows; POST /explain."""
         match question.method, question.path:
             case "GET", "/status":
                 return json_answer(await self._status())
@@ -37,9 +37,11 @@ class Admin:
                 return json_answer(self._workloads())
             case "GET", "/policies":
                 return json_answer(self._policies())
+            case "GET", "/flows":
+                return self._node.flows.answer(question.query)
             case "POST", "/explain":
                 return self._explain(question.body)
-            case _, "/status" | "/workloads" | "/policies" | "/explain":
+            case _, "/status" | "/workloads" | "/policies" | "/flows" | "/explain":
                 return error_answer(405, f"{question.path} does not know {question.method}")
             case _:
                 return error_answer(404, f"{question.path} is nothing that can be asked")

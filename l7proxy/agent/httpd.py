@@ -1,17 +1,19 @@
 """A small HTTP/1.1 server for the agent's own questions: one request a connection.
 
 It serves the admin socket and the metrics address, both for this node's own tools. Time, size and
-number of connections are bounded, so that a client that sleeps costs nothing that matters.
+number of connections are bounded, so that a client that sleeps costs nothing that matters. Only a
+``Stream`` lasts as long as its client; how many there are is its handler's to bound.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 
 HEAD_BYTES = 16384
 """For the ``limit`` of ``asyncio.start_server``."""
@@ -23,10 +25,13 @@ _CONNECTIONS = 64
 
 @dataclass(frozen=True, slots=True)
 class Question:
+    """``query`` has the last value of each name; one without a value has an empty one."""
+
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,20 @@ class Answer:
     content_type: str = "application/json"
 
 
-Handler = Callable[[Question], Awaitable[Answer]]
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer whose content goes on until ``parts`` ends or the client goes away.
+
+    ``closed()`` is called once at the end, also where no part was ever asked for.
+    """
+
+    parts: AsyncIterator[bytes]
+    content_type: str
+    headers: Mapping[str, str]
+    closed: Callable[[], None]
+
+
+Handler = Callable[[Question], Awaitable[Answer | Stream]]
 
 
 class _Refused(Exception):
@@ -69,9 +87,9 @@ class HttpServer:
         self._open.add(task)
         try:
             if len(self._open) <= _CONNECTIONS:
+                await self._converse(reader, writer)
+                writer.close()
                 async with asyncio.timeout(_SECONDS):
-                    await self._converse(reader, writer)
-                    writer.close()
                     await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             # The client went away or slept; nothing is owed to it.
@@ -86,25 +104,65 @@ class HttpServer:
             task.cancel()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(_SECONDS):
+            answer = await self._answer(reader)
+            if isinstance(answer, Answer):
+                writer.write(_head(answer) + answer.body)
+                await writer.drain()
+                return
         try:
-            question = await _read(reader)
-            answer = await self._handler(question)
+            writer.write(_head(answer))
+            await _while_there(_send(answer.parts, writer), reader)
+        finally:
+            answer.closed()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> Answer | Stream:
+        try:
+            return await self._handler(await _read(reader))
         except _Refused as refused:
-            answer = error_answer(refused.status, str(refused))
+            return error_answer(refused.status, str(refused))
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             raise
         except Exception as error:
             # One question must not take the agent down; say what happened to who asked.
-            answer = error_answer(500, f"{type(error).__name__}: {error}")
-        reason = HTTPStatus(answer.status).phrase
-        writer.write(
-            f"HTTP/1.1 {answer.status} {reason}\r\n"
-            f"Content-Type: {answer.content_type}\r\n"
-            f"Content-Length: {len(answer.body)}\r\n"
-            "Connection: close\r\n\r\n".encode("latin-1")
-            + answer.body
-        )
+            return error_answer(500, f"{type(error).__name__}: {error}")
+
+
+def _head(answer: Answer | Stream) -> bytes:
+    """A stream has no length: its content ends with the connection."""
+    fields = {"Content-Type": answer.content_type, "Connection": "close"}
+    if isinstance(answer, Answer):
+        status = HTTPStatus(answer.status)
+        fields["Content-Length"] = str(len(answer.body))
+    else:
+        status = HTTPStatus.OK
+        fields.update(answer.headers)
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    return "\r\n".join((*lines, "\r\n")).encode("latin-1")
+
+
+async def _send(parts: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
+    async for part in parts:
+        writer.write(part)
         await writer.drain()
+
+
+async def _while_there(work: Coroutine[Any, Any, None], reader: asyncio.StreamReader) -> None:
+    """Do ``work`` until it ends or the client closes, which only reading tells."""
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_end(reader))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _end(reader: asyncio.StreamReader) -> None:
+    while await reader.read(4096):
+        pass
 
 
 async def _read(reader: asyncio.StreamReader) -> Question:
@@ -127,4 +185,6 @@ async def _read(reader: asyncio.StreamReader) -> Question:
     if int(length) > _BODY_BYTES:
         raise _Refused(413, "the request body is too large")
     body = await reader.readexactly(int(length))
-    return Question(words[0], words[1].partition("?")[0], headers, body)
+    path, _, query = words[1].partition("?")
+    found = dict(parse_qsl(query, keep_blank_values=True))
+    return Question(words[0], path, headers, body, found)

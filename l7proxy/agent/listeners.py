@@ -11,6 +11,8 @@ from l7proxy.agent.errors import AgentError
 from l7proxy.config import Listener as ListenerConfig
 from l7proxy.datapath.port import Listener
 from l7proxy.file_errors import reason
+from l7proxy.observe.flows import RequestRecord
+from l7proxy.observe.tally import Tally
 from l7proxy.policy.model import PolicySet
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.proxy.userspace import ListenSpec
@@ -51,6 +53,12 @@ class UserspaceDatapath:
 
     def counters(self) -> Mapping[str, int]:
         return {}
+
+    def records(self, most: int) -> Sequence[RequestRecord]:
+        return ()
+
+    def tally(self) -> Tally:
+        return Tally()
 
     def close(self) -> None:
         """Give the addresses up; workers that accept on them keep theirs."""

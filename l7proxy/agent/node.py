@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from l7proxy.agent.datapaths import Opened
+from l7proxy.agent.flows import Flows
 from l7proxy.agent.inputs import Inputs
 from l7proxy.agent.places import Places, places
 from l7proxy.agent.pool import Pool
@@ -19,8 +21,10 @@ from l7proxy.agent.statedir import StateDir
 from l7proxy.config import Config
 from l7proxy.datapath.port import DatapathError
 from l7proxy.observe import tally
+from l7proxy.observe.flows import Redaction
 from l7proxy.observe.metrics import NodeFacts, connections_by_road
 from l7proxy.observe.recorder import RecorderSettings
+from l7proxy.observe.tally import Tally
 from l7proxy.proxy.control import Configure, Snapshot
 from l7proxy.proxy.userspace import endpoint
 
@@ -28,6 +32,7 @@ T = TypeVar("T")
 
 _TEND_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
+_RECORDS, _RECORD_SECONDS = 512, 0.1
 
 
 class Node:
@@ -67,7 +72,22 @@ class Node:
         self._said: tuple[str, ...] = ()
         self._said_of_tending = ""
         self._digests: tuple[str, str] | None = None
-        self.pool = Pool(config.proxy.workers, self._configure, self._worker_died, report)
+        redact = config.flows.redact
+        self._recording = RecorderSettings(
+            config.node,
+            log=config.access_log,
+            log_lock=state.log_lock,
+            flow_bytes=config.limits.flow_queue_bytes,
+            redaction=Redaction(frozenset(redact.headers), redact.query),
+        )
+        self.flows = Flows(self._recording, config.limits)
+        self.pool = Pool(
+            config.proxy.workers,
+            self._configure,
+            self._worker_died,
+            self.flows.received,
+            report,
+        )
 
     def changed(self) -> None:
         """The files may have changed: look soon."""
@@ -101,6 +121,16 @@ class Node:
             await self._tend()
             await self._offer_listeners()
 
+    async def record(self) -> None:
+        """Publish what the datapath tells of single requests, until cancelled."""
+        while not self._closed:
+            take = functools.partial(self._datapath.records, _RECORDS)
+            found = await self._on_datapath(take)
+            for record in found:
+                self.flows.record(record)
+            # One that has more to tell may have had no room for all of it.
+            await asyncio.sleep(0 if found else _RECORD_SECONDS)
+
     async def facts(self) -> NodeFacts:
         """For a scrape."""
         counters = self._datapath.counters
@@ -120,8 +150,10 @@ class Node:
             worker_restarts=self.pool.restarts,
             tables=tables,
             table_limits=dict(status.get("table_limits", {})),
+            flow_events_lost=self.flows.lost,
             datapath=self.mode,
             datapath_counters={} if self._closed else await self._on_datapath(counters),
+            kernel=Tally() if self._closed else await self._on_datapath(self._datapath.tally),
         )
 
     async def datapath_status(self) -> dict[str, Any]:
@@ -137,7 +169,10 @@ class Node:
         if not self._closed:
             self._closed = True
             await self._on_datapath(self._datapath.close)
-        return await self.pool.stop(drain_seconds)
+        try:
+            return await self.pool.stop(drain_seconds)
+        finally:
+            self.flows.close()
 
     @property
     def ready(self) -> bool:
@@ -247,11 +282,8 @@ class Node:
             limits=self.config.limits,
             adapter="transparent" if self.mode == "ebpf" else "userspace",
             adapter_options=await self._on_datapath(self._datapath.adapter_options),
-            recorder=RecorderSettings(
-                self.config.node,
-                tally.slot_path(self._state.metrics, slot),
-                self.config.access_log,
-                self._state.log_lock,
+            recorder=dataclasses.replace(
+                self._recording, tally=tally.slot_path(self._state.metrics, slot)
             ),
         )
 

@@ -43,7 +43,8 @@ class _Slot:
 class Pool:
     """``count`` workers. ``configure(slot)`` says what the one in a slot is told first.
 
-    ``died(slot)`` is called when a worker ended that was not asked to.
+    ``died(slot)`` is called when a worker ended that was not asked to; ``flows`` takes the lines
+    of all workers' flow records.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Pool:
         count: int,
         configure: Callable[[int], Awaitable[Configure]],
         died: Callable[[int], None],
+        flows: Callable[[list[bytes]], None],
         report: Report,
     ) -> None:
         self._configure = configure
         self._died = died
+        self._flows = flows
         self._report = report
         self._slots = [_Slot(number) for number in range(count)]
         self._keepers: list[asyncio.Task[None]] = []
@@ -157,7 +160,9 @@ class Pool:
 
     async def _fill(self, slot: _Slot) -> None:
         """A new worker for a slot, up to date. Raises WorkerDied, OSError, TimeoutError."""
-        worker = Worker(slot.number, lambda text: self._report.error(f"worker: {text}"))
+        worker = Worker(
+            slot.number, lambda text: self._report.error(f"worker: {text}"), self._flows
+        )
         slot.worker, slot.revision = worker, None
         try:
             async with asyncio.timeout(_START_SECONDS):

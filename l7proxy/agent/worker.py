@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 
 import l7proxy
+from l7proxy.agent.lines import LineReader
 from l7proxy.datapath.port import Listener
 from l7proxy.proxy.control import (
     Applied,
@@ -36,12 +37,19 @@ class WorkerDied(Exception):
 
 
 class Worker:
-    """A process that runs until it is told to drain, or dies. ``say`` takes its troubles."""
+    """A process that runs until it is told to drain, or dies.
 
-    def __init__(self, slot: int, say: Callable[[str], None]) -> None:
+    ``say`` takes its troubles, ``flows`` the lines of its flow records.
+    """
+
+    def __init__(
+        self, slot: int, say: Callable[[str], None], flows: Callable[[list[bytes]], None]
+    ) -> None:
         self.slot = slot
         self.aborted = 0
         self._say = say
+        self._flows = flows
+        self._reader: LineReader | None = None
         self._answers: dict[Hashable, asyncio.Future[None]] = {}
         self._sockets: dict[str, socket.socket] = {}
         self._ready = self._draining = False
@@ -76,7 +84,9 @@ class Worker:
                 ours.close()
                 raise
         self._channel = Channel(ours, loop, self._on_message, self._on_closed)
-        self._channel.send(configure)
+        self._reader, pipe = LineReader.open(self._flows)
+        self._channel.send(configure, [pipe])
+        os.close(pipe)
         await self._answer(_READY)
         self._ready = True
 
@@ -117,6 +127,8 @@ class Worker:
         assert self._process is not None
         code = await self._process.wait()
         self._close()
+        if self._reader is not None:
+            self._reader.close()
         return code
 
     def _send(self, message: Message, descriptors: list[int] | None = None) -> None:

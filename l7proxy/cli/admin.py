@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,26 @@ class NoAgent(CommandError):
     """No agent answers on the socket."""
 
 
+class BadQuestion(CommandError):
+    """The agent cannot be asked this, which is wrong usage here as without an agent; ``said`` are
+    its words."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(_said(said), _USAGE)
+        self.said = said
+
+
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seconds: float | None = _SECONDS) -> None:
         super().__init__("localhost", timeout=_SECONDS)
         self._path = path
+        self._seconds = seconds
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(_SECONDS)
         self.sock.connect(str(self._path))
+        self.sock.settimeout(self._seconds)
 
 
 def ask(path: Path, question: str, body: Any = None) -> Any:
@@ -49,16 +62,45 @@ def ask(path: Path, question: str, body: Any = None) -> Any:
         raise NoAgent(_no_agent(path, error)) from None
     finally:
         connection.close()
+    return _document(path, status, answer)
+
+
+@contextlib.contextmanager
+def stream(path: Path, question: str) -> Iterator[http.client.HTTPResponse]:
+    """The open answer to a GET, to be read for as long as it goes on; it may be silent for long.
+
+    Raises NoAgent and CommandError as ``ask``.
+    """
+    connection = _UnixConnection(path, None)
+    try:
+        try:
+            connection.request("GET", question)
+            response = connection.getresponse()
+            refused = b"" if response.status == HTTPStatus.OK else response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAgent(_no_agent(path, error)) from None
+        if refused:
+            _document(path, response.status, refused)
+        yield response
+    finally:
+        connection.close()
+
+
+def _document(path: Path, status: int, answer: bytes) -> Any:
+    """Raises CommandError with what the agent said if it refused."""
     try:
         document = json.loads(answer)
     except ValueError:
         raise CommandError(f"{path}: the agent's answer is not JSON") from None
-    if status != 200:
+    if status != HTTPStatus.OK:
         said = document.get("error") if isinstance(document, dict) else None
-        # A question that cannot be asked is wrong usage, here as without an agent.
-        code = _USAGE if status == HTTPStatus.BAD_REQUEST else 1
-        raise CommandError(f"the agent says: {said or f'status {status}'}", code)
+        said = str(said or f"status {status}")
+        raise BadQuestion(said) if status == HTTPStatus.BAD_REQUEST else CommandError(_said(said))
     return document
+
+
+def _said(text: str) -> str:
+    return f"the agent says: {text}"
 
 
 def answers(path: Path) -> bool:

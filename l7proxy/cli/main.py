@@ -23,6 +23,7 @@ _COMMANDS = {
     "run": "Run the agent in the foreground.",
     "check": "Validate policies, and show the roads.",
     "explain": "Tell what would become of a request.",
+    "observe": "Show requests: live, the last ones, or from a file.",
     "status": "Show how the running agent is.",
     "workloads": "List the workloads that the agent knows.",
     "policies": "List the policies that the agent enforces.",

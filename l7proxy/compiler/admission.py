@@ -47,7 +47,7 @@ def compile_admission(
         for spec in _specs(rules)
     )
     layers = tuple(_layers(admission.layers))
-    return Tables(None, rules, layers, fields, _digest(None, layers, fields))
+    return Tables(None, rules, layers, fields, _digest(None, layers, fields, rules))
 
 
 class _Spec(NamedTuple):
@@ -97,9 +97,14 @@ def _otherwise(layer: HttpLayer) -> Verdict:
 
 
 def _digest(
-    settled: Verdict | None, layers: Sequence[LayerTable], fields: Sequence[FieldTable]
+    settled: Verdict | None,
+    layers: Sequence[LayerTable],
+    fields: Sequence[FieldTable],
+    rules: Sequence[HttpRule] = (),
 ) -> str:
-    digest = hashlib.sha256(repr((settled, layers)).encode())
+    """Rules are in it by their names too: who is asked which rule decided must not mix them up."""
+    names = [(rule.policy, rule.label) for rule in rules]
+    digest = hashlib.sha256(repr((settled, layers, names)).encode())
     for each in fields:
         dfa = each.dfa
         head = (each.field, each.name, each.absent, dfa.start, dfa.width, dfa.accepts)

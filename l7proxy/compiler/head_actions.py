@@ -64,34 +64,45 @@ class Flag(IntEnum):
     CONNECT = 2
     OPTIONS = 3
     HEAD = 4
-    ASTERISK = 5  # the target starts with *, and is * unless BAD_TARGET
-    BAD_TARGET = 6
-    ABSOLUTE = 7
-    BAD_ENCODING = 8
-    ESCAPED_SLASH = 9
-    NOT_NORMAL = 10
-    HTTP10 = 11
-    HOST = 12
-    BAD_HOST = 13
-    LITERAL = 14  # the host is an IPv6 address without ::
-    SHORT_LITERAL = 15  # with ::
-    DOTTED_LITERAL = 16  # with an IPv4 address inside
-    LENGTH = 17
-    BAD_LENGTH = 18
-    CODING = 19
-    BAD_CODING = 20
-    CONNECTION = 21
-    CLOSE = 22
-    KEEP_ALIVE = 23
-    UPGRADE_OPTION = 24
-    BAD_OPTION = 25
-    NAMES_WATCHED = 26  # Connection names a field that somebody looks at
-    UPGRADE = 27
-    WEBSOCKET = 28
-    EXPECT = 29
-    BAD_EXPECT = 30
-    FORBIDDEN = 31  # a field that must not be a trailer, and is none of those above
+    GET = 5
+    POST = 6
+    PUT = 7
+    DELETE = 8
+    PATCH = 9
+    TRACE = 10
+    ASTERISK = 11  # the target starts with *, and is * unless BAD_TARGET
+    BAD_TARGET = 12
+    ABSOLUTE = 13
+    BAD_ENCODING = 14
+    ESCAPED_SLASH = 15
+    NOT_NORMAL = 16
+    HTTP10 = 17
+    HOST = 18
+    BAD_HOST = 19
+    LITERAL = 20  # the host is an IPv6 address without ::
+    SHORT_LITERAL = 21  # with ::
+    DOTTED_LITERAL = 22  # with an IPv4 address inside
+    LENGTH = 23
+    BAD_LENGTH = 24
+    CODING = 25
+    BAD_CODING = 26
+    CONNECTION = 27
+    CLOSE = 28
+    KEEP_ALIVE = 29
+    UPGRADE_OPTION = 30
+    BAD_OPTION = 31
+    NAMES_WATCHED = 32  # Connection names a field that somebody looks at
+    UPGRADE = 33
+    WEBSOCKET = 34
+    EXPECT = 35
+    BAD_EXPECT = 36
+    FORBIDDEN = 37  # a field that must not be a trailer, and is none of those above
     WATCHED = 40
+
+
+METHODS = tuple(Flag(number) for number in range(Flag.CONNECT, Flag.TRACE + 1))
+"""The flags of methods that are told apart, one at most in a head. What is counted of a request
+has a number instead: 1 for the first of them, and 0 for every other method."""
 
 
 class Slot(IntEnum):

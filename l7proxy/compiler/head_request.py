@@ -12,6 +12,7 @@ from functools import lru_cache
 from l7proxy.compiler.errors import Unsupported
 from l7proxy.compiler.head_actions import (
     MAX_WATCHED,
+    METHODS,
     Feed,
     Flag,
     Mark,
@@ -54,7 +55,7 @@ STOPS = (
     Reason.BAD_CHUNK,
 )
 
-_METHODS = {b"CONNECT": Flag.CONNECT, b"OPTIONS": Flag.OPTIONS, b"HEAD": Flag.HEAD}
+_METHODS = {flag.name.encode(): flag for flag in METHODS}
 
 
 @lru_cache(maxsize=64)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
 from l7proxy.datapath import libbpf
 from l7proxy.datapath.layout import Table
-from l7proxy.datapath.names import REASON_NUMBERS, Counter
+from l7proxy.datapath.names import Counter
 from l7proxy.datapath.store import Store
 
 
@@ -15,13 +16,6 @@ def counters(store: Store) -> dict[str, int]:
     """Every ``Counter``, by its value."""
     table = store.table("counters")
     return {each.value: _sum(table, number) for number, each in enumerate(Counter)}
-
-
-def decisions(store: Store) -> dict[str, int]:
-    """Requests that the kernel has decided, by reason; what there was none of is left out."""
-    table = store.table("decisions")
-    found = {str(reason): _sum(table, number) for reason, number in REASON_NUMBERS.items()}
-    return {reason: count for reason, count in found.items() if count}
 
 
 def ways(store: Store) -> dict[str, int]:
@@ -34,10 +28,20 @@ def ways(store: Store) -> dict[str, int]:
 
 def _sum(table: Table, number: int) -> int:
     key = number.to_bytes(4, sys.byteorder)
-    raw = libbpf.map_lookup(table.fd, key, 8 * _possible_cpus()) or b""
-    return sum(int.from_bytes(raw[at : at + 8], sys.byteorder) for at in range(0, len(raw), 8))
+    return sum(words[0] for words in per_cpu(table, key))
 
 
+def per_cpu(table: Table, key: bytes) -> list[memoryview]:
+    """The values that the CPUs have under a key, as 64-bit numbers each; none for no such key."""
+    raw = libbpf.map_lookup(table.fd, key, table.value.size)  # of all CPUs together, BCC says
+    if raw is None:
+        return []
+    words, cpus = memoryview(raw).cast("Q"), _possible_cpus()
+    each = len(words) // cpus
+    return [words[cpu * each : (cpu + 1) * each] for cpu in range(cpus)]
+
+
+@functools.cache
 def _possible_cpus() -> int:
     """Per-CPU values have one element for each CPU that could ever be there."""
     text = Path("/sys/devices/system/cpu/possible").read_text().strip()

@@ -57,6 +57,10 @@ class Layout:
             values[name] = int.from_bytes(content, sys.byteorder) if single else content
         return values
 
+    def unpacked(self, packed: bytes) -> Any:
+        """As ``unpack``; a bare number as it is."""
+        return self.unpack(packed) if self._fields else int.from_bytes(packed, sys.byteorder)
+
 
 class Table:
     """One pinned map. Keys and values are numbers or mappings of fields, as its layout is."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 BPF_ANY = 0
 BPF_NOEXIST = 1
-_ARRAY, _ARRAY_OF_MAPS = 2, 12  # enum bpf_map_type
+_ARRAY, _ARRAY_OF_MAPS, _RINGBUF = 2, 12, 27  # enum bpf_map_type
 
 
 @cache
@@ -90,6 +90,11 @@ def map_of_maps_create(name: str, entries: int, value_bytes: int) -> int:
         )
     finally:
         os.close(model)
+
+
+def ring_create(name: str, size: int) -> int:
+    """A new ring buffer of ``size`` bytes."""
+    return map_create(_RINGBUF, name, 0, 0, size)
 
 
 def obj_get(path: Path) -> int:

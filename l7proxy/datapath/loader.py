@@ -19,8 +19,8 @@ from typing import Any
 from l7proxy.compiler import head_map
 from l7proxy.compiler.rules_map import SizeClass
 from l7proxy.datapath import headers
-from l7proxy.datapath.libbpf import link_create, map_of_maps_create, obj_pin
-from l7proxy.datapath.names import EPOCHS, GRAMMARS, RULE_SETS
+from l7proxy.datapath.libbpf import link_create, map_of_maps_create, obj_pin, ring_create
+from l7proxy.datapath.names import EPOCHS, FLOW_RECORDS, GRAMMARS, RULE_SETS
 from l7proxy.datapath.programs import PROGRAMS, SK_MSG_VERDICT, SK_SKB_VERDICT, Program
 from l7proxy.datapath.source import SLOT_PLACEHOLDER
 
@@ -117,6 +117,7 @@ def load(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
             name: map_of_maps_create(name, entries, size)
             for name, (entries, size) in RULE_TABLES.items()
         }
+        fds[FLOW_RECORDS] = ring_create(FLOW_RECORDS, int(request["macros"]["FLOW_RING_BYTES"]))
         macros = request["macros"] | {f"FD_{name.upper()}": fd for name, fd in fds.items()}
         cflags = [f"-D{name}={value}" for name, value in macros.items()]
         compiled = bcc.BPF(

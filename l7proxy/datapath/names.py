@@ -47,6 +47,12 @@ RULE_SETS = 4096
 GRAMMARS = 64
 """Sets of headers that rules of one policy set look at."""
 
+INGRESS = "INGRESS"
+"""The direction of every request that the kernel decides: it does so at the server's end."""
+
+FLOW_RECORDS = "flow_records"
+"""The ring buffer of what is told of single requests."""
+
 EPOCHS = 2
 """A policy set and its successor are in the maps at the same time."""
 
@@ -137,6 +143,9 @@ class Counter(Enum):
     ANSWERED_IN_TURN = "answered_in_turn", "refusals sent behind an answer that was owed before"
     BYPASS_STOPPED = "bypass_stopped", "connections ended: bytes came around the client's program"
     DOOMED_UNRECORDED = "doomed_unrecorded", "connections to reset that the agent was not told of"
+    UNCOUNTED = "requests_uncounted", "requests beyond what the kernel can count by rule and status"
+    RECORDS_SKIPPED = "flow_records_skipped", "served requests that the rate left without a record"
+    RECORDS_LOST = "flow_events_lost", "flow records lost: the agent did not read them in time"
 
 
 class Doom(Enum):

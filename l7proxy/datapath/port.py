@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from l7proxy.observe.flows import RequestRecord
+from l7proxy.observe.tally import Tally
 from l7proxy.policy.model import PolicySet
 from l7proxy.workloads.model import Workload
 
@@ -57,6 +59,13 @@ class Datapath(Protocol):
 
     def counters(self) -> Mapping[str, int]:
         """Counts since the kernel's state was made."""
+
+    def records(self, most: int) -> Sequence[RequestRecord]:
+        """Requests that the datapath has decided itself, told since the last call; of ``most``
+        pieces of news at most."""
+
+    def tally(self) -> Tally:
+        """What it has counted of all of them."""
 
     def close(self) -> None:
         """Stop listening, let go, and leave what is pinned in force. Nothing is called after it.

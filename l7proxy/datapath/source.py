@@ -7,6 +7,7 @@ a ``#line`` marker so that the compiler reports errors where they are.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from l7proxy.compiler.rules_map import SizeClass
 from l7proxy.datapath.libbpf import KernelTypes
 from l7proxy.datapath.names import EPOCHS, MAX_WORKERS, c_constants
 from l7proxy.limits import Limits
+from l7proxy.observe.tally import LATENCY_BOUNDS
 
 FILES = (
     "types.h", "http.h", "maps.h", "address.h", "identity.h", "guard.c", "connect.c", "peername.c",
-    "steer.c", "connection.c", "redirect.c", "receive.c", "walk.h", "meaning.h", "verdict.h",
-    "ledger.h", "judge.h", "delivery.h", "answered.h", "follow.h", "bounce.h", "arrival.c",
-    "request.c", "response.c",
+    "steer.c", "redirect.c", "receive.c", "walk.h", "meaning.h", "verdict.h", "tally.h", "record.h",
+    "connection.c", "ledger.h", "judge.h", "delivery.h", "answered.h", "follow.h", "bounce.h",
+    "arrival.c", "request.c", "response.c",
 )  # fmt: skip
 """In this order; each may use what stands in the ones before it."""
 
@@ -51,6 +53,16 @@ _KERNEL_OFFSETS = {
 }
 
 
+def ring_bytes(limits: Limits) -> int:
+    """The size of the ring buffer of flow records, which has to be a power of two of pages."""
+    return 1 << max(limits.flow_ring_bytes - 1, mmap.PAGESIZE - 1).bit_length()
+
+
+def _latency_bucket() -> str:
+    """The body of a macro: the number of bounds that a latency in microseconds exceeds."""
+    return "+".join(f"((us)>{round(bound * 1e6)})" for bound in LATENCY_BOUNDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """What to compile: the text, its macros, and a name for exactly this build on this kernel."""
@@ -73,11 +85,12 @@ def kernel_offsets() -> dict[str, int]:
 
 
 def table_limits(limits: Limits) -> dict[str, int]:
-    """Entries that one policy set may have; the maps have room for ``EPOCHS`` of them."""
+    """Entries that one policy set may have in each table."""
     return {
         "identities": limits.workloads * 4,
         "port_classes": 65536,
         "roads": limits.kernel_roads,
+        "namespaces": limits.namespaces,
     }
 
 
@@ -94,8 +107,13 @@ def assemble(folder: Path, limits: Limits) -> Source:
         "MAX_PORT_CLASSES": str(EPOCHS * room["port_classes"]),
         "MAX_ROADS": str(EPOCHS * room["roads"]),
         "MAX_LISTENERS": "262144",
-        "MAX_NAMESPACES": str(limits.namespaces),
+        "MAX_NAMESPACES": str(room["namespaces"]),
         "MAX_CONNECTIONS": str(limits.tracked_connections),
+        "MAX_TALLIES": "16384",
+        "MAX_BEGINNINGS": "4096",
+        "FLOW_RING_BYTES": str(ring_bytes(limits)),
+        "LATENCY_BUCKETS": str(len(LATENCY_BOUNDS) + 1),
+        "LATENCY_BUCKET(us)": _latency_bucket(),
     }
     macros["GRAMMAR_BYTES"] = str(head_map.VALUE_BYTES)
     macros |= {f"{size.name}_RULES_BYTES": str(size.value_bytes) for size in SizeClass}

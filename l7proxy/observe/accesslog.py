@@ -11,7 +11,10 @@ from json.encoder import encode_basestring_ascii as quote
 
 from l7proxy.observe.flows import (
     FORWARDED,
+    NO_REDACTION,
+    REQUEST_ID,
     Json,
+    Redaction,
     RequestRecord,
     printable,
     timestamp,
@@ -27,7 +30,7 @@ _CONNECTION_KEYS = (
     "is_reply",
 )  # fmt: skip
 _PER_REQUEST = ("time", "l7", "Summary", "extensions")
-_PER_REQUEST_EXTENSIONS = ("request_bytes", "response_bytes")
+_PER_REQUEST_EXTENSIONS = ("request_bytes", "response_bytes", "stands_for")
 _CACHE_MAX = 4096
 
 _VerdictKey = tuple[
@@ -38,8 +41,9 @@ _VerdictKey = tuple[
 class LineEncoder:
     """Encodes records of one node. Its caches are bounded and hold only derived text."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, redaction: Redaction = NO_REDACTION) -> None:
         self._node = node
+        self._redaction = redaction
         self._node_name = quote(node)
         self._connections: dict[int, tuple[RequestRecord, str]] = {}
         self._verdicts: dict[_VerdictKey, tuple[str, str]] = {}
@@ -51,15 +55,16 @@ class LineEncoder:
         when = self._timestamp(record.time)
         verdict, extensions = self._verdict(record)
         method = printable(record.method)
-        url = quote(url_of(record))
+        url = quote(url_of(record, self._redaction))
         answered = record.verdict == FORWARDED and record.status is not None
         latency_ns = round((record.latency_s or 0.0) * 1e9)
         latency = f'"latency_ns":"{latency_ns}",' if latency_ns else ""
         code = "" if record.status is None else f',"code":{record.status}'
         headers = ""
         if record.request_id:
-            value = quote(printable(record.request_id))
-            headers = f',"headers":[{{"key":"X-Request-Id","value":{value}}}]'
+            value = quote(self._redaction.header(REQUEST_ID, printable(record.request_id)))
+            headers = f',"headers":[{{"key":"{REQUEST_ID}","value":{value}}}]'
+        weight = "" if record.weight == 1 else f',"stands_for":{record.weight}'
         quoted_method, protocol = quote(method), quote(record.protocol)
         request = f"{quoted_method[1:-1]} {url[1:-1]}"
         milliseconds = latency_ns // 1_000_000
@@ -70,7 +75,7 @@ class LineEncoder:
             f'{{"method":{quoted_method},"url":{url},"protocol":{protocol}{code}{headers}}}}},'
             f'"Summary":"{protocol[1:-1]} {outcome}",'
             f'{extensions},"request_bytes":{record.request_bytes},'
-            f'"response_bytes":{record.response_bytes}}}}}}},'
+            f'"response_bytes":{record.response_bytes}{weight}}}}}}},'
             f'"node_name":{self._node_name},"time":"{when}"}}\n'
         ).encode("ascii")
 
@@ -112,7 +117,7 @@ class LineEncoder:
             own = _members({name: flow[name] for name in flow if name not in skipped})
             fixed = dict(flow["extensions"]["value"])
             for name in _PER_REQUEST_EXTENSIONS:
-                del fixed[name]
+                fixed.pop(name, None)
             kind = quote(flow["extensions"]["@type"])
             extensions = f'"extensions":{{"@type":{kind},"value":{{{_members(fixed)}'
             if len(self._verdicts) >= _CACHE_MAX:

@@ -7,6 +7,8 @@ What Hubble has no key for travels in ``flow.extensions``, the place its schema 
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,12 +21,19 @@ from l7proxy.workloads.model import Host, Peer, Workload
 
 Json = dict[str, Any]
 
+REDACTED = "HUBBLE_REDACTED"
+"""What stands in the place of a value that is kept out of records, as in Hubble."""
+
 FORWARDED = "FORWARDED"
 DROPPED = "DROPPED"
 ERROR = "ERROR"
 
+REQUEST_ID = "X-Request-Id"
 _ACCESS_LOG_EVENT = 129
-_STRUCT = "type.googleapis.com/google.protobuf.Struct"
+_LOST_SOURCE = "OBSERVER_EVENTS_QUEUE"
+STRUCT = "type.googleapis.com/google.protobuf.Struct"
+
+_PASSWORD = re.compile(r"(://[^/?#@:]*:)[^/?#]*@")
 
 # Longer text is cut: a line stays far below the 64 KiB that Hubble's line reader takes.
 _TEXT_MAX = 2048
@@ -49,6 +58,8 @@ class RequestRecord:
     here) or ERROR (allowed, but not served). ``latency_s`` runs from the complete head to the
     first byte of the answer, None without an answer, 0 where the head itself was refused.
     ``logged`` has the header conditions that a rule waived (``mismatch: LOG`` and the like).
+    ``weight`` is how many requests the record stands for: itself, and those before it that were
+    not recorded.
     """
 
     time: float
@@ -73,9 +84,26 @@ class RequestRecord:
     response_bytes: int = 0
     request_id: bytes = b""
     logged: tuple[str, ...] = ()
+    weight: int = 1
 
 
-def to_flow(record: RequestRecord, node: str) -> Json:
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """What is kept out of every record: the values of ``headers``, named in lower case, and with
+    ``query`` what follows the path of a URL. A password in a URL always is."""
+
+    headers: frozenset[str] = frozenset()
+    query: bool = False
+
+    def header(self, name: str, value: str) -> str:
+        """The value of a header, as it may be shown."""
+        return REDACTED if name.lower() in self.headers else value
+
+
+NO_REDACTION = Redaction()
+
+
+def to_flow(record: RequestRecord, node: str, redaction: Redaction = NO_REDACTION) -> Json:
     """The record as one ``GetFlowsResponse``, client first whatever the verdict.
 
     A request refused here is an L7 ``REQUEST``, as in Hubble; one that was answered by a backend
@@ -83,12 +111,13 @@ def to_flow(record: RequestRecord, node: str) -> Json:
     """
     when = timestamp(record.time)
     method = printable(record.method)
-    url = url_of(record)
+    url = url_of(record, redaction)
     http: Json = {"method": method, "url": url, "protocol": record.protocol}
     if record.status is not None:
         http["code"] = record.status
     if record.request_id:
-        http["headers"] = [{"key": "X-Request-Id", "value": printable(record.request_id)}]
+        value = redaction.header(REQUEST_ID, printable(record.request_id))
+        http["headers"] = [{"key": REQUEST_ID, "value": value}]
     answered = record.verdict == FORWARDED and record.status is not None
     l7: Json = {"type": "RESPONSE" if answered else "REQUEST"}
     latency_ns = round((record.latency_s or 0.0) * 1e9)
@@ -121,7 +150,7 @@ def to_flow(record: RequestRecord, node: str) -> Json:
         "traffic_direction": record.direction,
         "is_reply": False,
         "Summary": summary,
-        "extensions": {"@type": _STRUCT, "value": _extensions(record)},
+        "extensions": {"@type": STRUCT, "value": _extensions(record)},
     }
     if record.verdict == DROPPED and record.reason in _HUBBLE_DROP_REASONS:
         flow["drop_reason"], flow["drop_reason_desc"] = _HUBBLE_DROP_REASONS[record.reason]
@@ -130,13 +159,15 @@ def to_flow(record: RequestRecord, node: str) -> Json:
     return {"flow": flow, "node_name": node, "time": when}
 
 
-def url_of(record: RequestRecord) -> str:
+def url_of(record: RequestRecord, redaction: Redaction = NO_REDACTION) -> str:
     """The URL that was asked for, printable; of a target that is no path, what was sent."""
     path = printable(record.path)
+    if redaction.query:
+        path = path.partition("?")[0].partition("#")[0]
     slash = ""
     if not path.startswith("/"):
         if "://" in path:
-            return path
+            return _PASSWORD.sub(rf"\1{REDACTED}@", path)
         slash = "/"
     host = printable(record.host) if record.host else str(record.destination)
     return f"http://{host}{slash}{path}"
@@ -157,7 +188,11 @@ def endpoint_json(peer: Peer) -> Json:
 
 def printable(value: bytes) -> str:
     """Text that is safe wherever it is shown: what is no printable character is escaped."""
-    text = value[:_TEXT_MAX].decode("utf-8", "backslashreplace")
+    return escaped(value[:_TEXT_MAX].decode("utf-8", "backslashreplace"))
+
+
+def escaped(text: str) -> str:
+    """The same for text: control characters, other line ends, marks that turn the writing."""
     if text.isprintable():
         return text
     return "".join(
@@ -172,6 +207,13 @@ def timestamp(seconds: float) -> str:
     return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
 
 
+def lost_line(node: str, count: int, seconds: float) -> bytes:
+    """The line, as Hubble writes it, that stands for ``count`` records which a reader missed."""
+    lost = {"source": _LOST_SOURCE, "num_events_lost": str(count)}
+    document = {"lost_events": lost, "node_name": node, "time": timestamp(seconds)}
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+
+
 def _extensions(record: RequestRecord) -> Json:
     """What l7proxy knows and Hubble has no key for."""
     known: Json = {
@@ -183,6 +225,8 @@ def _extensions(record: RequestRecord) -> Json:
         "request_bytes": record.request_bytes,
         "response_bytes": record.response_bytes,
     }
+    if record.weight != 1:
+        known["stands_for"] = record.weight
     if record.logged:
         known["logged"] = [printable(each.encode()) for each in record.logged]
     return known

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from l7proxy import __version__
 from l7proxy.observe import tally as tallies
 from l7proxy.observe.flows import DROPPED
-from l7proxy.observe.tally import LATENCY_BOUNDS, RequestKey, Tally
+from l7proxy.observe.tally import ELSEWHERE, LATENCY_BOUNDS, RequestKey, Tally
 from l7proxy.policy.verdict import Road
 from l7proxy.reasons import BACKEND_FAULTS, Reason
 
@@ -75,10 +75,13 @@ class NodeFacts:
     faults: int = 0
     workers: int = 0
     worker_restarts: int = 0
+    flow_events_lost: int = 0
     tables: Mapping[str, int] = field(default_factory=dict)
     table_limits: Mapping[str, int] = field(default_factory=dict)
     datapath: str = "userspace"
     datapath_counters: Mapping[str, int] = field(default_factory=dict)
+    kernel: Tally = field(default_factory=Tally)
+    """What the kernel has counted of requests."""
 
 
 class NodeCollector(Collector):
@@ -91,6 +94,7 @@ class NodeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         total = tallies.load_all(self._directory)
         facts = self._facts()
+        total.add(facts.kernel)
         yield from _http(total)
         yield from _policy(total, facts)
         yield from _proxy(total)
@@ -130,18 +134,23 @@ def _http(total: Tally) -> Iterator[Metric]:
         "HTTP requests decided; status 0: the client got no answer",
         ("method", "protocol", "status", "reporter"),
     )
-    for labels, count in _sums(
+    sums = _sums(
         total,
         lambda key: (key.method, key.protocol, str(key.status), _reporter(key.direction)),
-    ).items():
-        requests.add_metric(labels, count)
+    )
+    for method, protocol, status, direction in total.outcomes:
+        count = total.outcomes[method, protocol, status, direction]
+        _add(sums, (method, protocol, str(status), _reporter(direction)), count)
+    for labels, count in sums.items():
+        if labels[2] != str(ELSEWHERE):
+            requests.add_metric(labels, count)
     yield requests
     duration = HistogramMetricFamily(
         "hubble_http_request_duration_seconds",
         "From the complete request head to the first byte of the response",
         labels=["method", "reporter"],
     )
-    for (method, direction), counts in total.latency.items():
+    for (method, direction), counts in _latencies(total).items():
         cumulated = 0.0
         buckets = []
         bounds = (*(str(bound) for bound in LATENCY_BOUNDS), "+Inf")
@@ -150,6 +159,19 @@ def _http(total: Tally) -> Iterator[Metric]:
             buckets.append((bound, cumulated))
         duration.add_metric([method, _reporter(direction)], buckets, sum_value=counts[-1])
     yield duration
+
+
+def _latencies(total: Tally) -> dict[tuple[str, str], list[float]]:
+    """By method and direction, as in ``Tally.latency``, of every request that was answered.
+
+    The kernel times what servers answer; its own refusals follow the verdict at once.
+    """
+    found = {key: list(counts) for key, counts in total.latency.items()}
+    for key, count in total.requests.items():
+        if key.road == Road.KERNEL.value and key.status > 0:
+            nothing = [0.0] * (len(LATENCY_BOUNDS) + 2)
+            found.setdefault((key.method, key.direction), nothing)[0] += count
+    return found
 
 
 def _policy(total: Tally, facts: NodeFacts) -> Iterator[Metric]:
@@ -240,7 +262,7 @@ def _connections(total: Tally, facts: NodeFacts) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "l7proxy_flow_events_lost",
         "Flow records and log lines dropped because their reader was too slow",
-        value=total.lost + counters.get(LOST_EVENTS, 0),
+        value=total.lost + facts.flow_events_lost + counters.get(LOST_EVENTS, 0),
     )
     events = _counter("l7proxy_datapath_events", "What the kernel programs met", ("event",))
     for name, count in counters.items():

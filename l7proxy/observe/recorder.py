@@ -1,21 +1,25 @@
-"""The worker's one door to observation: counts, and the access log."""
+"""The worker's one door to observation: counts, the access log, and the lines for the agent."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from l7proxy.observe import tally
 from l7proxy.observe.accesslog import LineEncoder
-from l7proxy.observe.flows import RequestRecord
+from l7proxy.observe.flows import NO_REDACTION, Redaction, RequestRecord, lost_line
+from l7proxy.observe.hub import QUEUE_BYTES
 from l7proxy.observe.tally import Tally
 from l7proxy.observe.writer import LineWriter
 from l7proxy.policy.verdict import Road
 from l7proxy.reasons import Reason
 
 SAVE_SECONDS = 0.25
+_SEND_SECONDS = 0.1
 
 LOG_OFF = "off"
 _STREAMS = {"stdout": 1, "stderr": 2}
@@ -27,29 +31,36 @@ class RecorderSettings:
 
     ``log`` is ``off``, ``stdout``, ``stderr`` or the path of a file to append to. ``log_lock`` is
     a file that all workers which share the log can open; ``tally`` is for this worker alone.
+    ``flow_bytes`` bounds the lines that wait for the agent; ``redaction`` holds for all lines.
     """
 
     node: str
     tally: Path | None = None
     log: str = LOG_OFF
     log_lock: Path | None = None
+    flow_bytes: int = QUEUE_BYTES
+    redaction: Redaction = NO_REDACTION
 
 
 class Recorder:
     """Takes what happens on the hot path; nothing here blocks or raises.
 
     ``tally_path`` is the file the counts are saved to, four times a second if they changed, by a
-    thread of its own; ``log`` gets a line per request. Either may be None. ``close`` saves and
-    writes the rest; it does not close the log's descriptor.
+    thread of its own; each of ``outputs`` gets a line per request. ``close`` saves and writes the
+    rest; it does not close the descriptors of the outputs.
     """
 
     def __init__(
-        self, node: str, tally_path: Path | None = None, log: LineWriter | None = None
+        self,
+        node: str,
+        tally_path: Path | None = None,
+        outputs: Sequence[LineWriter] = (),
+        redaction: Redaction = NO_REDACTION,
     ) -> None:
         self.tally = Tally() if tally_path is None else tally.resume(tally_path)
         self._path = tally_path
-        self._log = log
-        self._encoder = LineEncoder(node)
+        self._outputs = tuple(outputs)
+        self._encoder = LineEncoder(node, redaction)
         self._lost_before = self.tally.lost
         self._dirty = True
         self._stop = threading.Event()
@@ -58,10 +69,12 @@ class Recorder:
             self._thread.start()
 
     def record(self, record: RequestRecord) -> None:
-        """Count a decided request and log it."""
+        """Count a decided request, and write its line."""
         self.tally.request(record)
-        if self._log is not None:
-            self._log.write(self._encoder.encode(record))
+        if self._outputs:
+            line = self._encoder.encode(record)
+            for output in self._outputs:
+                output.write(line)
         self._dirty = True
 
     def connection(self, direction: str, road: Road, reason: Reason) -> None:
@@ -95,8 +108,8 @@ class Recorder:
 
     def close(self) -> None:
         """Write and save everything. Recording afterwards is allowed and lost."""
-        if self._log is not None:
-            self._log.close()
+        for output in self._outputs:
+            output.close()
         self._stop.set()
         if self._path is not None:
             self._thread.join()
@@ -108,7 +121,7 @@ class Recorder:
             self._save(self._path)
 
     def _save(self, path: Path) -> None:
-        lost = self._lost_before + (0 if self._log is None else self._log.lost)
+        lost = self._lost_before + sum(output.lost for output in self._outputs)
         if not self._dirty and lost == self.tally.lost:
             return
         self._dirty = False
@@ -120,13 +133,31 @@ class Recorder:
             self._dirty = True
 
 
-def open_recorder(settings: RecorderSettings) -> Recorder:
-    """The recorder that ``settings`` describe. Raises OSError if the log cannot be opened."""
-    log = None
-    if settings.log != LOG_OFF:
-        fd = _STREAMS.get(settings.log)
-        log = LineWriter(_open_log(settings.log) if fd is None else fd, settings.log_lock)
-    return Recorder(settings.node, settings.tally, log)
+def open_recorder(settings: RecorderSettings, flows: int | None = None) -> Recorder:
+    """The recorder that ``settings`` describe. Raises OSError if the log cannot be opened.
+
+    ``flows`` is the pipe on which the agent reads the same lines as the log gets.
+    """
+    log = open_log(settings)
+    outputs = [] if log is None else [log]
+    if flows is not None:
+        outputs.append(
+            LineWriter(
+                flows,
+                buffer_bytes=settings.flow_bytes,
+                seconds=_SEND_SECONDS,
+                lost_line=lambda count: lost_line(settings.node, count, time.time()),
+            )
+        )
+    return Recorder(settings.node, settings.tally, outputs, settings.redaction)
+
+
+def open_log(settings: RecorderSettings) -> LineWriter | None:
+    """A writer for the access log; None if it is off. Raises OSError if it cannot be opened."""
+    if settings.log == LOG_OFF:
+        return None
+    fd = _STREAMS.get(settings.log)
+    return LineWriter(_open_log(settings.log) if fd is None else fd, settings.log_lock)
 
 
 def check_log(log: str) -> None:

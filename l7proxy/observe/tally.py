@@ -24,7 +24,10 @@ _METHODS = {
     for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT")
 }
 _PROTOCOLS = frozenset({"HTTP/1.0", "HTTP/1.1"})
-_OTHER = "other"
+OTHER = "other"
+ELSEWHERE = -1
+"""In place of a status: ``Tally.outcomes`` tells it, of all such requests together."""
+
 _SERIES_MAX = 4096
 
 
@@ -53,6 +56,9 @@ class Tally:
 
     def __init__(self) -> None:
         self.requests: dict[RequestKey, int] = {}
+        self.outcomes: dict[tuple[str, str, int, str], int] = {}
+        """By method, protocol, status and direction; of requests that were counted before they
+        were answered, by somebody who then does not know why they were let through."""
         self.latency: dict[tuple[str, str], list[float]] = {}
         self.connections: dict[ConnectionKey, int] = {}
         self.upstream_failures: dict[str, int] = {}
@@ -64,10 +70,10 @@ class Tally:
         self.open_connections = 0
 
     def request(self, record: RequestRecord) -> None:
-        method = _METHODS.get(record.method, _OTHER)
+        method = _METHODS.get(record.method, OTHER)
         key = RequestKey(
             method,
-            record.protocol if record.protocol in _PROTOCOLS else _OTHER,
+            record.protocol if record.protocol in _PROTOCOLS else OTHER,
             record.status or 0,
             record.direction,
             record.verdict,
@@ -78,7 +84,7 @@ class Tally:
         )
         requests = self.requests
         if key not in requests and len(requests) >= _SERIES_MAX:
-            key = key._replace(status=key.status // 100 * 100, policy=_OTHER, rule=_OTHER)
+            key = key._replace(status=key.status // 100 * 100, policy=OTHER, rule=OTHER)
         requests[key] = requests.get(key, 0) + 1
         self.request_bytes += record.request_bytes
         self.response_bytes += record.response_bytes
@@ -131,6 +137,8 @@ class Tally:
         """Take the counts and gauges of ``other`` in."""
         for key, count in other.requests.items():
             self.requests[key] = self.requests.get(key, 0) + count
+        for outcome, count in other.outcomes.items():
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
         for labels, counts in other.latency.items():
             mine = self.latency.setdefault(labels, [0.0] * len(counts))
             self.latency[labels] = [left + right for left, right in zip(mine, counts, strict=True)]

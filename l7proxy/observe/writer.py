@@ -12,7 +12,7 @@ import os
 import select
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 FLUSH_SECONDS = 0.5
@@ -22,21 +22,29 @@ _CLOSE_SECONDS = 1.0
 
 
 class LineWriter:
-    """Writes whole lines to ``fd`` (which it does not close) at least every half second.
+    """Writes whole lines to ``fd`` (which it does not close) every ``seconds`` at least.
 
     ``lock`` names a file that all writers of the same log lock around a batch; without it only
     one may write large batches to a pipe. ``buffer_bytes`` bounds what waits in memory.
+    ``lost_line(count)`` gives the line that tells the reader how many there was no room for.
     """
 
     def __init__(
-        self, fd: int, lock: Path | None = None, buffer_bytes: int = _BUFFER_BYTES
+        self,
+        fd: int,
+        lock: Path | None = None,
+        buffer_bytes: int = _BUFFER_BYTES,
+        seconds: float = FLUSH_SECONDS,
+        lost_line: Callable[[int], bytes] | None = None,
     ) -> None:
         self._fd = fd
         self._lock_fd = None if lock is None else os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
         self._limit = buffer_bytes
+        self._seconds = seconds
+        self._lost_line = lost_line
         self._lines: deque[bytes] = deque()
         self._accepted = self._taken = 0
-        self._refused = self._failed = 0
+        self._refused = self._failed = self._told = 0
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="lines", daemon=True)
@@ -59,7 +67,7 @@ class LineWriter:
             self._wake.set()
 
     def flush_soon(self) -> None:
-        """Do not wait for the half second to pass."""
+        """Do not wait for the time to pass."""
         self._wake.set()
 
     def close(self) -> None:
@@ -73,7 +81,7 @@ class LineWriter:
 
     def _run(self) -> None:
         while not self._closing:
-            self._wake.wait(FLUSH_SECONDS)
+            self._wake.wait(self._seconds)
             self._wake.clear()
             self._drain()
         self._drain()
@@ -82,13 +90,18 @@ class LineWriter:
         while self._lines:
             batch: list[bytes] = []
             size = 0
+            news = b""
             while self._lines and size < _BATCH_BYTES:
                 line = self._lines.popleft()
                 batch.append(line)
                 size += len(line)
+            if self._lost_line is not None and not self._lines and self._refused > self._told:
+                refused = self._refused
+                news = self._lost_line(refused - self._told)
+                self._told = refused
             try:
                 with self._exclusive():
-                    self._write_all(b"".join(batch))
+                    self._write_all(b"".join((*batch, news)))
             except OSError:
                 self._failed += len(batch)
             self._taken += size

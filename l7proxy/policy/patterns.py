@@ -39,6 +39,13 @@ def check(pattern: str) -> None:
     _compile(pattern)
 
 
+def finder(pattern: str) -> Matcher:
+    """A function that tells whether ``pattern`` is found anywhere in a value. Raises ValueError as
+    ``check``."""
+    search = _compile(pattern).search
+    return lambda value: search(value) is not None
+
+
 @lru_cache(maxsize=4096)
 def matcher(pattern: str) -> Matcher:
     """A function that tells whether a whole value matches. Raises ValueError as ``check``."""

@@ -31,7 +31,7 @@ _ANCILLARY_BYTES = socket.CMSG_SPACE(64 * array("i").itemsize)
 @dataclass(frozen=True, slots=True)
 class Configure:
     """To a worker, first of all. ``adapter`` is ``userspace`` or ``transparent``; its options
-    are passed on unread."""
+    are passed on unread. With a descriptor: the pipe on which flow records go to the agent."""
 
     recorder: RecorderSettings
     limits: Limits = field(default_factory=Limits)

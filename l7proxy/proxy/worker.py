@@ -72,7 +72,7 @@ class Worker:
     async def _obey(self, message: control.Message, descriptors: list[int]) -> None:
         match message:
             case control.Configure():
-                self._configure(message)
+                self._configure(message, descriptors)
                 self._say(control.Ready(os.getpid()))
             case control.Snapshot():
                 snapshot = PolicySnapshot(message.policies, message.workloads, message.revision)
@@ -93,9 +93,9 @@ class Worker:
             raise RuntimeError("a worker must be configured first")
         return self._state
 
-    def _configure(self, message: control.Configure) -> None:
+    def _configure(self, message: control.Configure, descriptors: list[int]) -> None:
         adapter = load_adapter(message)
-        self._recorder = open_recorder(message.recorder)
+        self._recorder = open_recorder(message.recorder, next(iter(descriptors), None))
         self._state = WorkerState(message.limits, adapter, self._recorder)
         self._state.timers.start(self._loop)
 

@@ -21,6 +21,8 @@ from l7proxy.agent.report import Report
 from l7proxy.agent.statedir import StateDir
 from l7proxy.config import load, parse_endpoint
 from l7proxy.datapath.port import DatapathError, Listener
+from l7proxy.observe.flows import RequestRecord
+from l7proxy.observe.tally import Tally
 from l7proxy.policy.model import PolicySet
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.proxy.userspace import ListenSpec
@@ -39,6 +41,8 @@ class FakeDatapath:
         self.tended = 0
         self.offered: list[Listener] = []
         self.closed = False
+        self.told: list[RequestRecord] = []
+        self.counted = Tally()
         self._backend = backend
 
     def listen(self, key: str) -> tuple[str, int]:
@@ -70,6 +74,13 @@ class FakeDatapath:
 
     def counters(self) -> Mapping[str, int]:
         return {"short_circuit_bytes": 5}
+
+    def records(self, most: int) -> Sequence[RequestRecord]:
+        told, self.told = self.told[:most], self.told[most:]
+        return told
+
+    def tally(self) -> Tally:
+        return self.counted
 
     def close(self) -> None:
         for listener in self.offered:

@@ -69,8 +69,10 @@ class Done:
 
 @dataclass
 class FakeAgent:
-    """``answers`` has status and document by path; ``asked`` what has been asked."""
+    """``answers`` has status and document by path; ``asked`` what has been asked; ``headers`` are
+    sent with every answer."""
 
     config: Path
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)

@@ -47,6 +47,8 @@ def agent(tmp_path: Path) -> Iterator[FakeAgent]:
             status, document = fake.answers[self.path]
             body = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
+            for name, value in fake.headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

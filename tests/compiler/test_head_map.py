@@ -60,7 +60,7 @@ def test_a_table_that_does_not_fit() -> None:
 
 def test_names_for_c() -> None:
     names = c_defines()
-    assert names["HEAD_FLAG_HOST"] == 12
+    assert names["HEAD_FLAG_HOST"] == Flag.HOST
     assert names["HEAD_COUNT_DIGITS"] == 32
     assert names["HEAD_SLOT_HEADER"] == 3
     assert names["HEAD_ENTRY_MESSAGE"] == 0

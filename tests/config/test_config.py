@@ -134,6 +134,16 @@ def test_a_configuration_can_be_handed_to_another_process() -> None:
         ("metrics: off", "1: metrics: must be a map of fields"),
         ("policies: 5", "1: policies: must be a path"),
         (
+            "flows: {redact: {headers: ['a b']}}",
+            "1: flows.redact.headers[0]: must be the name of a header",
+        ),
+        ("flows: {redact: {headers: a}}", "1: flows.redact.headers: must be a list"),
+        ("flows: {redact: {query: 1}}", "1: flows.redact.query: must be a valid boolean"),
+        (
+            "flows: {redact: {querry: 1}}",
+            "1: flows.redact.querry: unknown field; did you mean query?",
+        ),
+        (
             "metrics: {listen: '::1:9965'}",
             "1: metrics.listen: must be an IP address and a port, "
             "as 127.0.0.1:8000 or [::1]:8000, not '::1:9965'",

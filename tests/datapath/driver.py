@@ -10,6 +10,7 @@ line of JSON that says whose connection it takes it for, then closes.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import select
 import socket
@@ -31,6 +32,10 @@ from l7proxy.workloads.model import Workload
 
 _LOOK_AGAIN = 0.05
 """Seconds after which a closed listener is noticed."""
+
+
+_BYTES = ("method", "path", "host", "request_id")
+"""What a record has as it was received."""
 
 
 class Driver:
@@ -74,6 +79,22 @@ class Driver:
 
     def status(self) -> dict[str, Any]:
         return dict(self.datapath.status())
+
+    def records(self) -> list[dict[str, Any]]:
+        """Of requests that the kernel has decided, since the last call."""
+        return [
+            dataclasses.asdict(each)
+            | {"client": each.client.id, "server": each.server.id, "road": each.road.value}
+            | {name: getattr(each, name).decode("latin-1") for name in _BYTES}
+            | {"reason": each.reason.value}
+            for each in self.datapath.records(1 << 20)
+        ]
+
+    def tally(self) -> dict[str, Any]:
+        """What the kernel has counted of requests."""
+        found = self.datapath.tally()
+        outcomes = [[*key, count] for key, count in found.outcomes.items()]
+        return found.to_json() | {"outcomes": outcomes}
 
     def dial(self, host: str, port: int, netns: str | None) -> dict[str, Any]:
         """Connects as a worker does; ``release`` or ``hang_up`` ends it."""

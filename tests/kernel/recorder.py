@@ -192,7 +192,8 @@ class Server:
         def go_on() -> None:
             self._held = False
             for record in list(self._records.values()):
-                self._serve(record)
+                if record.sock.fileno() >= 0:
+                    self._serve(record)
 
         self._do(go_on)
 

@@ -8,9 +8,9 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from l7proxy.demo.places import Place
@@ -62,13 +62,19 @@ class TendedCovered(Covered):
 class Town:
     """``server`` allows /ok... alone to everybody, ``client`` is covered, ``far`` is not."""
 
-    def __init__(self, node: Node, rules: str | None = RULES, **overrides: Any) -> None:
-        """``rules`` None: no policy is applied yet."""
+    def __init__(
+        self,
+        node: Node,
+        rules: str | None = RULES,
+        limits: Mapping[str, float] = MappingProxyType({}),
+        **overrides: Any,
+    ) -> None:
+        """``rules`` None: no policy is applied yet. ``limits`` go before those of all tests."""
         self.node = node
         self.server: Pod = node.add_pod("server")
         self.client: Pod = node.add_pod("client")
         self.far: Place = node.outside
-        self.covered = TendedCovered(node, limits=LIMITS, **overrides)
+        self.covered = TendedCovered(node, limits=LIMITS | dict(limits), **overrides)
         self.covered.start()
         status = self.covered.ask("status")
         assert status["kernel_road"], status["kernel_road_lacks"]

@@ -16,8 +16,6 @@ from l7proxy.config import Config
 from tests.monitoring.files import ALERTS, DASHBOARD, FOLDER, PANELS, ROOT
 from tests.monitoring.promql import named_in
 
-# Of the contract, and built by others.
-COMMANDS_TO_COME = {"observe"}
 UNITS = {"reqps", "cps", "s", "Bps", "percentunit", "short", "dateTimeFromNow"}
 KINDS = {"timeseries", "stat", "table", "heatmap"}
 
@@ -64,7 +62,7 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do_about_it(rule: dict[str, Any
     description = rule["annotations"]["description"]
     named = set(re.findall(r"`l7proxy (\w+)", description))
     assert named
-    assert named <= {*group.list_commands(click.Context(group)), *COMMANDS_TO_COME}
+    assert named <= set(group.list_commands(click.Context(group)))
     limits = {name.removeprefix("limits.") for name in re.findall(r"limits\.\w+", description)}
     assert limits <= set(Config().limits.__dataclass_fields__)
     assert all((ROOT / path).exists() for path in re.findall(r"docs/\w+\.md", description))

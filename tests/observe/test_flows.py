@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l7proxy.observe.accesslog import LineEncoder
-from l7proxy.observe.flows import printable, to_flow
+from l7proxy.observe.flows import Redaction, printable, to_flow
 from l7proxy.policy.verdict import Road
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.reasons import Reason
@@ -136,14 +136,51 @@ _records = st.builds(
 )
 
 
-@given(st.lists(_records, max_size=8), _text)
-def test_the_fast_encoder_says_what_to_flow_says(records: list, node: str) -> None:
-    encoder = LineEncoder(node)
+_redactions = st.builds(
+    Redaction, st.sampled_from([frozenset(), frozenset({"x-request-id"})]), st.booleans()
+)
+
+
+@given(st.lists(_records, max_size=8), _text, _redactions)
+def test_the_fast_encoder_says_what_to_flow_says(
+    records: list, node: str, redaction: Redaction
+) -> None:
+    encoder = LineEncoder(node, redaction)
     for each in (*records, *records):
         line = encoder.encode(each)
         assert line.endswith(b"\n")
         assert line.count(b"\n") == 1
-        assert json.loads(line) == to_flow(each, node)
+        assert json.loads(line) == to_flow(each, node, redaction)
+
+
+SECRET = "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        (f"/users?token={SECRET}", "http://users/users"),
+        (f"/users#{SECRET}", "http://users/users"),
+        ("/users", "http://users/users"),
+        (f"http://ann:{SECRET}@b/x?{SECRET}", "http://ann:HUBBLE_REDACTED@b/x"),
+        (f"*?{SECRET}", "http://users/*"),
+    ],
+)
+def test_what_is_to_be_redacted_is_nowhere_in_the_line(path: str, url: str) -> None:
+    redaction = Redaction(frozenset({"x-request-id"}), query=True)
+    asked = record(path=path.encode(), request_id=SECRET.encode())
+    line = LineEncoder("n", redaction).encode(asked)
+
+    assert SECRET.encode() not in line
+    http = json.loads(line)["flow"]["l7"]["http"]
+    assert http["url"] == url
+    assert http["headers"] == [{"key": "X-Request-Id", "value": "HUBBLE_REDACTED"}]
+
+
+def test_a_password_in_a_url_is_never_in_the_line() -> None:
+    for path in (f"http://ann:{SECRET}@b/x", f"http://:a:{SECRET}@@b/x"):
+        line = LineEncoder("n").encode(denied(path=path.encode(), host=b""))
+        assert SECRET.encode() not in line
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,43 @@ def test_outcomes_have_cilium_and_hubble_names(tmp_path: Path, node: CollectorRe
     assert value(node, "l7proxy_upstream_failures_total", reason="upstream-timeout") == 0
 
 
+def test_every_answered_request_is_in_the_histogram_whoever_answered(tmp_path: Path) -> None:
+    """Refusals by the kernel too, which times only what servers answer."""
+    kernel = tally.Tally()
+    kernel.request(denied(road=Road.KERNEL))
+    kernel.request(denied(road=Road.KERNEL, status=None, reason=Reason.CONNECTION_RESET))
+    kernel.requests[
+        tally.RequestKey(
+            "GET",
+            "HTTP/1.1",
+            tally.ELSEWHERE,
+            "INGRESS",
+            "FORWARDED",
+            "rule-allowed",
+            "kernel",
+            "default/users-api",
+            "list",
+        )
+    ] = 2
+    kernel.outcomes["GET", "HTTP/1.1", 200, "INGRESS"] = 2
+    buckets = [0.0] * (len(tally.LATENCY_BOUNDS) + 1)
+    buckets[1] = 2.0
+    kernel.latency["GET", "INGRESS"] = [*buckets, 0.0014]
+    recorder = Recorder("n", tally.slot_path(tmp_path, 0))
+    recorder.record(record())
+    recorder.close()
+    node = registry(tmp_path, lambda: NodeFacts(kernel=kernel))
+
+    requests = {"method": "GET", "protocol": "HTTP/1.1", "reporter": "server"}
+    statuses = {"200": 3, "403": 1, "0": 1}
+    for status, count in statuses.items():
+        assert value(node, "hubble_http_requests_total", status=status, **requests) == count
+    seconds = {"method": "GET", "reporter": "server"}
+    assert value(node, "hubble_http_request_duration_seconds_count", **seconds) == 4
+    assert value(node, "hubble_http_request_duration_seconds_bucket", le="0.0005", **seconds) == 1
+    assert value(node, "hubble_http_request_duration_seconds_bucket", le="0.001", **seconds) == 3
+
+
 def test_a_worker_that_was_killed_leaves_its_counts_and_not_its_gauges(
     tmp_path: Path, node: CollectorRegistry
 ) -> None:

@@ -112,6 +112,28 @@ def test_long_lines_of_two_workers_do_not_mix_in_a_pipe(tmp_path: Path) -> None:
     assert received.count(b"\n") == 400
 
 
+def test_a_reader_that_catches_up_is_told_what_it_missed() -> None:
+    read, write = os.pipe()
+    line = b"z" * 1023 + b"\n"
+    log = LineWriter(write, buffer_bytes=1 << 17, lost_line=lambda count: b"lost %d\n" % count)
+    for _ in range(1024):
+        log.write(line)
+    lost = log.lost
+    assert lost > 0
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.extend(_until_eof(read)))
+    reader.start()
+    log.close()
+    os.close(write)
+    reader.join()
+    os.close(read)
+
+    *lines, told = b"".join(received).splitlines(keepends=True)
+    assert lines == [line] * (1024 - lost)
+    assert told == b"lost %d\n" % lost
+    assert log.lost == lost
+
+
 def _until_eof(fd: int):
     while data := os.read(fd, 65536):
         yield data
