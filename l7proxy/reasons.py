@@ -91,3 +91,12 @@ class Reason(Enum):
     CONNECTION_RESET = "connection-reset", None, "reset: the kernel could not go on with its bytes"
     CLIENT_CLOSED = "client-closed", None, "the client went away before its response was whole"
     INTERNAL = "internal", 500, "a fault in the proxy itself; the request was not served"
+
+
+BACKEND_FAULTS = (
+    Reason.UPSTREAM_REFUSED,
+    Reason.UPSTREAM_CLOSED,
+    Reason.UPSTREAM_NOT_HTTP,
+    Reason.UPSTREAM_TIMEOUT,
+)
+"""Those that a backend is to blame for."""

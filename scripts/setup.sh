@@ -35,14 +35,15 @@ missing_packages() {
     command -v haproxy >/dev/null || echo "haproxy:benchmarks without HAProxy"
     command -v node >/dev/null || echo "nodejs:tests without Node.js"
     command -v chromium >/dev/null || echo "chromium:tests without a browser"
+    command -v prometheus >/dev/null || echo "prometheus:tests without Prometheus"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo "ca-certificates:pip cannot check servers"
 }
 
 names_of() { cut -d: -f1 <<<"$1" | xargs; }
 
-# Installing nginx or HAProxy starts it as a service. While packages are being installed,
-# policy-rc.d tells Debian's maintainer scripts to start nothing; afterwards the machine's own file
-# is back.
+# Installing nginx, HAProxy or Prometheus starts it as a service. While packages are being
+# installed, policy-rc.d tells Debian's maintainer scripts to start nothing; afterwards the
+# machine's own file is back.
 forbid_services() {
     if [ -e "$policy_rc" ] && [ ! -e "$policy_rc.l7proxy-saved" ]; then
         mv "$policy_rc" "$policy_rc.l7proxy-saved"
@@ -78,6 +79,7 @@ install_packages() {
     # Only started by hand, by the demo, the tests and the benchmarks; never at boot.
     case " $* " in *" nginx-light "*) update-rc.d nginx disable >/dev/null 2>&1 || true ;; esac
     case " $* " in *" haproxy "*) update-rc.d haproxy disable >/dev/null 2>&1 || true ;; esac
+    case " $* " in *" prometheus "*) update-rc.d prometheus disable >/dev/null 2>&1 || true ;; esac
 }
 
 packages() {

@@ -135,7 +135,8 @@ class Node:
         """For a scrape."""
         counters = self._datapath.counters
         snapshot = self.snapshot
-        tables = dict((await self.datapath_status()).get("tables", {}))
+        status = await self.datapath_status()
+        tables = dict(status.get("tables", {}))
         if snapshot is not None:
             tables["policies"] = len(snapshot.policies.policies)
             tables["rules"] = snapshot.policies.rule_count
@@ -144,9 +145,11 @@ class Node:
             revision=0 if snapshot is None else snapshot.revision,
             applied_at=self.applied_at,
             apply_errors=self.apply_errors,
+            faults=self.faults,
             workers=sum(worker.ready for worker in self.pool.status()),
             worker_restarts=self.pool.restarts,
             tables=tables,
+            table_limits=dict(status.get("table_limits", {})),
             flow_events_lost=self.flows.lost,
             datapath=self.mode,
             datapath_counters={} if self._closed else await self._on_datapath(counters),
@@ -176,6 +179,11 @@ class Node:
         """A policy set is in force, and every worker serves by it."""
         return self.snapshot is not None and all(each.ready for each in self.pool.status())
 
+    @property
+    def faults(self) -> int:
+        """What keeps the files as they are now from being in force: their mistakes, the kernel."""
+        return len(self.inputs.errors) + bool(self._retry_at)
+
     def roads(self, facts: NodeFacts) -> dict[str, int]:
         """How many connections took each road."""
         return connections_by_road(tally.load_all(self._state.metrics), facts)
@@ -199,6 +207,7 @@ class Node:
             return
         digests = (policies.digest, workloads.digest)
         if digests == self._digests:
+            self._retry_at = 0.0
             return
         self._attempts += 1
         former = self.snapshot

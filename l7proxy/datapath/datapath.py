@@ -21,6 +21,7 @@ from l7proxy.datapath import (
     features,
     libbpf,
     netns,
+    source,
     tables,
     tallies,
 )
@@ -229,7 +230,8 @@ class EbpfDatapath:
             "epoch": self._epoch,
             "connections_reset": self._stale + self._reaper.resets,
             "reset_error": self._reset_error,
-            "tables": self._sizes,
+            "tables": {**self._sizes, "namespaces": len(list(self._slots))},
+            "table_limits": source.table_limits(self._config.limits),
         }
 
     def counters(self) -> Mapping[str, int]:
@@ -341,7 +343,7 @@ class EbpfDatapath:
         self._sizes = {
             "identities": len(entries.identities),
             "port_classes": len(entries.port_classes),
-            "roads": len(entries.roads),
+            "roads": needed,
         }
         if self._rules is not None:
             self._sizes |= {

@@ -52,7 +52,10 @@ class Datapath(Protocol):
         """What a worker's ``transparent`` adapter is told; picklable."""
 
     def status(self) -> Mapping[str, Any]:
-        """For ``l7proxy status``: JSON. ``tables`` maps table names to their sizes."""
+        """For ``l7proxy status``: JSON. ``tables`` maps table names to their sizes.
+
+        ``table_limits`` has what those have room for where that is a number of entries.
+        """
 
     def counters(self) -> Mapping[str, int]:
         """Counts since the kernel's state was made."""

@@ -84,19 +84,30 @@ def kernel_offsets() -> dict[str, int]:
         types.close()
 
 
+def table_limits(limits: Limits) -> dict[str, int]:
+    """Entries that one policy set may have in each table."""
+    return {
+        "identities": limits.workloads * 4,
+        "port_classes": 65536,
+        "roads": limits.kernel_roads,
+        "namespaces": limits.namespaces,
+    }
+
+
 def assemble(folder: Path, limits: Limits) -> Source:
     """Joins the files of ``folder`` and works out the macros from limits and kernel."""
+    room = table_limits(limits)
     constants = c_constants() | head_map.c_defines()
     macros: dict[str, str] = {name: str(value) for name, value in constants.items()}
     macros |= {name: str(value) for name, value in kernel_offsets().items()}
     macros |= {
         "SLOT_PLACEHOLDER": f'"{SLOT_PLACEHOLDER}"',
         "MAX_WORKLOADS": str(limits.workloads),
-        "MAX_IDENTITIES": str(EPOCHS * limits.workloads * 4),
-        "MAX_PORT_CLASSES": str(EPOCHS * 65536),
-        "MAX_ROADS": str(EPOCHS * limits.kernel_roads),
+        "MAX_IDENTITIES": str(EPOCHS * room["identities"]),
+        "MAX_PORT_CLASSES": str(EPOCHS * room["port_classes"]),
+        "MAX_ROADS": str(EPOCHS * room["roads"]),
         "MAX_LISTENERS": "262144",
-        "MAX_NAMESPACES": str(limits.namespaces),
+        "MAX_NAMESPACES": str(room["namespaces"]),
         "MAX_CONNECTIONS": str(limits.tracked_connections),
         "MAX_TALLIES": "16384",
         "MAX_BEGINNINGS": "4096",

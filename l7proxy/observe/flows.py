@@ -59,8 +59,8 @@ class RequestRecord:
     what the client was sent, None if it got nothing. ``verdict`` is FORWARDED, DROPPED (refused
     here), ERROR (allowed, but not served) or AUDIT (served, though audited policies would have
     refused it, for ``reason`` and by ``policy`` and ``rule``). ``latency_s`` runs from the complete
-    head to the first byte of the answer, None without an answer. ``logged`` has the header conditions that a
-    rule waived (``mismatch: LOG`` and the like). ``weight`` is how many requests the record stands
+    head to the first byte of the answer, None without an answer, 0 where the head itself was
+    refused. ``logged`` has the header conditions that a rule waived (``mismatch: LOG`` and the like). ``weight`` is how many requests the record stands
     for: itself, and those before it that were not recorded.
     """
 

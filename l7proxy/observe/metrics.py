@@ -22,10 +22,10 @@ from prometheus_client.registry import Collector
 
 from l7proxy import __version__
 from l7proxy.observe import tally as tallies
-from l7proxy.observe.flows import AUDIT, DROPPED
+from l7proxy.observe.flows import DROPPED
 from l7proxy.observe.tally import ELSEWHERE, LATENCY_BOUNDS, RequestKey, Tally
 from l7proxy.policy.verdict import Road
-from l7proxy.reasons import Reason
+from l7proxy.reasons import BACKEND_FAULTS, Reason
 
 _PROXY_TYPE = "l7proxy"
 _REPORTERS = {"INGRESS": "server", "EGRESS": "client"}
@@ -39,6 +39,16 @@ _POLICY_DENIALS = frozenset(
         Reason.NOT_READY,
     )
 )
+
+# Hubble's words for what matched: "none" is refused for want of a rule, "all" is allowed because no
+# policy speaks of it.
+_MATCHES = {
+    Reason.NO_POLICY.value: "all",
+    Reason.SAME_WORKLOAD.value: "all",
+    Reason.L4_DEFAULT_DENY.value: "none",
+    Reason.NOT_READY.value: "none",
+}
+_RULE_MATCH = "l3-l4"
 
 # Datapath counters with a metric of their own; every other is one of datapath_events_total.
 SHORT_CIRCUITED_BYTES = "short_circuit_bytes"
@@ -62,10 +72,12 @@ class NodeFacts:
     revision: int = 0
     applied_at: float = 0.0
     apply_errors: int = 0
+    faults: int = 0
     workers: int = 0
     worker_restarts: int = 0
     flow_events_lost: int = 0
     tables: Mapping[str, int] = field(default_factory=dict)
+    table_limits: Mapping[str, int] = field(default_factory=dict)
     datapath: str = "userspace"
     datapath_counters: Mapping[str, int] = field(default_factory=dict)
     kernel: Tally = field(default_factory=Tally)
@@ -138,7 +150,7 @@ def _http(total: Tally) -> Iterator[Metric]:
         "From the complete request head to the first byte of the response",
         labels=["method", "reporter"],
     )
-    for (method, direction), counts in total.latency.items():
+    for (method, direction), counts in _latencies(total).items():
         cumulated = 0.0
         buckets = []
         bounds = (*(str(bound) for bound in LATENCY_BOUNDS), "+Inf")
@@ -147,6 +159,19 @@ def _http(total: Tally) -> Iterator[Metric]:
             buckets.append((bound, cumulated))
         duration.add_metric([method, _reporter(direction)], buckets, sum_value=counts[-1])
     yield duration
+
+
+def _latencies(total: Tally) -> dict[tuple[str, str], list[float]]:
+    """By method and direction, as in ``Tally.latency``, of every request that was answered.
+
+    The kernel times what servers answer; its own refusals follow the verdict at once.
+    """
+    found = {key: list(counts) for key, counts in total.latency.items()}
+    for key, count in total.requests.items():
+        if key.road == Road.KERNEL.value and key.status > 0:
+            nothing = [0.0] * (len(LATENCY_BOUNDS) + 2)
+            found.setdefault((key.method, key.direction), nothing)[0] += count
+    return found
 
 
 def _policy(total: Tally, facts: NodeFacts) -> Iterator[Metric]:
@@ -163,22 +188,20 @@ def _policy(total: Tally, facts: NodeFacts) -> Iterator[Metric]:
         layer7_sums["received"] += count
         layer7_sums[outcome] += count
         if outcome != "parse_errors":
-            action = "dropped" if outcome == "denied" else "forwarded"
-            if key.verdict == AUDIT:
-                action = "audit"
-            _add(verdict_sums, (key.direction.lower(), "l7/http", action), count)
+            _add(verdict_sums, (key.direction.lower(), "l7/http", key.verdict.lower()), count)
         if key.verdict == DROPPED:
             _add(drop_sums, (key.reason, "HTTP"), count)
     for connection, count in total.connections.items():
         refused = connection.road == Road.REFUSED.value
-        match = "none" if connection.reason == Reason.NO_POLICY.value else "l3-l4"
+        match = _MATCHES.get(connection.reason, _RULE_MATCH)
         action = "dropped" if refused else "redirected"
         _add(verdict_sums, (connection.direction.lower(), match, action), count)
         if refused:
             _add(drop_sums, (connection.reason, "TCP"), count)
     for counter, direction, action, reason in _KERNEL_VERDICTS:
         if count := facts.datapath_counters.get(counter, 0):
-            _add(verdict_sums, (direction, "l3-l4", action), count)
+            match = _RULE_MATCH if reason is None else _MATCHES.get(reason.value, _RULE_MATCH)
+            _add(verdict_sums, (direction, match, action), count)
             if reason is not None:
                 _add(drop_sums, (reason.value, "TCP"), count)
     for family, sums in ((verdicts, verdict_sums), (drops, drop_sums)):
@@ -218,7 +241,9 @@ def _proxy(total: Tally) -> Iterator[Metric]:
         value=total.upstream_connects,
     )
     failures = _counter("l7proxy_upstream_failures", "Failures of backends", ("reason",))
-    for reason, count in total.upstream_failures.items():
+    # All from the start: where a series begins at 1, Prometheus sees no increase.
+    failed = {reason.value: 0 for reason in BACKEND_FAULTS} | total.upstream_failures
+    for reason, count in failed.items():
         failures.add_metric((reason,), count)
     yield failures
 
@@ -260,10 +285,21 @@ def _agent(facts: NodeFacts) -> Iterator[Metric]:
         "Policy or workload changes that were refused",
         value=facts.apply_errors,
     )
+    yield GaugeMetricFamily(
+        "l7proxy_policy_faults",
+        "What keeps the files as they are now from being in force",
+        value=facts.faults,
+    )
     tables = GaugeMetricFamily("l7proxy_table_entries", "Entries of a table", labels=["table"])
     for name, size in facts.tables.items():
         tables.add_metric([name], size)
     yield tables
+    limits = GaugeMetricFamily(
+        "l7proxy_table_limit", "Entries that a table has room for", labels=["table"]
+    )
+    for name, size in facts.table_limits.items():
+        limits.add_metric([name], size)
+    yield limits
     yield GaugeMetricFamily("l7proxy_workers", "Proxy workers that run", value=facts.workers)
     yield CounterMetricFamily(
         "l7proxy_worker_restarts",

@@ -12,7 +12,7 @@ from l7proxy.policy.verdict import Road, Verdict
 from l7proxy.proxy.decisions import Decider
 from l7proxy.proxy.ports import Downstream, Endpoint
 from l7proxy.proxy.relay import ResponseRelay
-from l7proxy.reasons import Reason
+from l7proxy.reasons import BACKEND_FAULTS, Reason
 
 if TYPE_CHECKING:
     from l7proxy.proxy.downstream import ClientConnection
@@ -63,7 +63,7 @@ class Account:
         client = self.client
         observer = client.state.observer
         observer.exchange_ended()
-        if failure is not None and failure in _BACKEND_FAULTS:
+        if failure is not None and failure in BACKEND_FAULTS:
             observer.upstream_failed(failure)
         # Nobody knows who the client is while no policy set has been loaded yet.
         if client.ends is not None:
@@ -130,6 +130,8 @@ def refused_record(
         refused.reason.status,
         _outcome(refused.reason),
         refused.reason,
+        # The answer follows the byte that shows the mistake, at once.
+        latency_s=None if refused.reason.status is None else 0.0,
     )
 
 
@@ -145,15 +147,6 @@ _ERRORS = frozenset(
         Reason.UPSTREAM_TIMEOUT,
         Reason.CLIENT_CLOSED,
         Reason.INTERNAL,
-    )
-)
-
-_BACKEND_FAULTS = frozenset(
-    (
-        Reason.UPSTREAM_REFUSED,
-        Reason.UPSTREAM_CLOSED,
-        Reason.UPSTREAM_NOT_HTTP,
-        Reason.UPSTREAM_TIMEOUT,
     )
 )
 

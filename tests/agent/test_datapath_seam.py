@@ -70,7 +70,7 @@ class FakeDatapath:
         return {}
 
     def status(self) -> Mapping[str, Any]:
-        return {"tables": {"identities": 7}}
+        return {"tables": {"identities": 7}, "table_limits": {"identities": 100}}
 
     def counters(self) -> Mapping[str, int]:
         return {"short_circuit_bytes": 5}
@@ -143,6 +143,11 @@ def test_a_set_that_the_datapath_refuses_is_taken_back_from_the_workers(
             assert await asyncio.to_thread(ask, address, "/users") == 200
             assert await asyncio.to_thread(ask, address, "/new") == 403
             assert (agent.snapshot and agent.snapshot.revision) == 1
+            await until(lambda: agent.faults == 1)
+
+            prepared.allow("/users")
+            agent.reload()
+            await until(lambda: agent.faults == 0)
 
             datapath.fault = None
             prepared.allow("/newer")
@@ -264,6 +269,7 @@ def test_facts_and_status_carry_the_datapaths_own(prepared: Node, backend: Backe
         async with started(prepared, datapath) as agent:
             facts = await agent.facts()
             assert facts.tables == {"identities": 7, "policies": 1, "rules": 1, "workloads": 3}
+            assert facts.table_limits == {"identities": 100}
             assert facts.datapath_counters == {"short_circuit_bytes": 5}
             await agent.close(0.0)
             assert datapath.closed

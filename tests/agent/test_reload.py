@@ -43,11 +43,13 @@ def test_a_bad_policy_changes_nothing_and_is_told_with_its_place(node: Node) -> 
     assert status["last_error"]["message"] == error
     assert f"l7proxy: error: {error}\n" in node.errors()
     assert node.metric("l7proxy_policy_apply_errors_total") == 1
+    assert node.metric("l7proxy_policy_faults") == 1
     assert (node.get("/users"), node.get("/open")) == (200, 403)
 
     bad.unlink()
     eventually(lambda: not node.status()["errors"])
     eventually(lambda: node.errors().endswith("what was wrong with the files is repaired\n"))
+    assert node.metric("l7proxy_policy_faults") == 0
     assert node.revision == 1
 
 

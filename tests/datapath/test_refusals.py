@@ -18,6 +18,7 @@ from l7proxy.datapath.store import Store
 from l7proxy.demo.places import Place
 from l7proxy.demo.pods import NODE_V4, NODE_V6, Node, Pod
 from tests.datapath.covered import LIMITS, Covered, DriverError, accepted
+from tests.monitoring.files import KERNEL_TABLES
 
 pytestmark = pytest.mark.needs_ebpf
 
@@ -186,6 +187,10 @@ def test_policies_too_large_leave_the_old_ones_in_force(covered: Covered, server
             assert outcome(stranger, server.ip, 8000) == "PermissionError"
     covered.apply(BOTH)
     assert covered.ask("status")["tables"] == before["tables"]
+    assert 0 < before["tables"]["roads"] < before["table_limits"]["roads"] == 256
+    assert before["tables"]["namespaces"] == len(before["namespaces"])
+    assert before["table_limits"].keys() <= before["tables"].keys()
+    assert before["kernel_road_lacks"] or before["tables"].keys() >= set(KERNEL_TABLES)
 
 
 def test_renamed_workload_is_not_open_when_its_policies_fail(covered: Covered, server: Pod) -> None:

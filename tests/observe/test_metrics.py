@@ -51,8 +51,10 @@ def test_outcomes_have_cilium_and_hubble_names(tmp_path: Path, node: CollectorRe
     recorder.record(denied(reason=Reason.BAD_HOST, status=400, policy=None))
     recorder.record(record(verdict="ERROR", status=503, reason=Reason.UPSTREAM_REFUSED))
     recorder.record(record(verdict="AUDIT", reason=Reason.NO_RULE_MATCHED, rule=None))
-    recorder.connection("INGRESS", Road.PROXY, Reason.RULE_ALLOWED)
+    recorder.connection("INGRESS", Road.PROXY, Reason.HTTP_RULES)
     recorder.connection("INGRESS", Road.REFUSED, Reason.L4_DEFAULT_DENY)
+    recorder.connection("INGRESS", Road.REFUSED, Reason.L4_DENY_RULE)
+    recorder.connection("EGRESS", Road.PROXY, Reason.NO_POLICY)
     recorder.exchange_started()
     recorder.upstream_connected()
     recorder.upstream_failed(Reason.UPSTREAM_REFUSED)
@@ -66,16 +68,62 @@ def test_outcomes_have_cilium_and_hubble_names(tmp_path: Path, node: CollectorRe
     assert value(node, "hubble_drop_total", reason="no-rule-matched", protocol="HTTP") == 1
     assert value(node, "hubble_drop_total", reason="bad-host", protocol="HTTP") == 1
     assert value(node, "hubble_drop_total", reason="l4-default-deny", protocol="TCP") == 1
-    verdicts = {"direction": "ingress", "match": "l7/http"}
-    assert value(node, "hubble_policy_verdicts_total", action="dropped", **verdicts) == 1
-    assert value(node, "hubble_policy_verdicts_total", action="forwarded", **verdicts) == 2
-    assert value(node, "hubble_policy_verdicts_total", action="audit", **verdicts) == 1
-    assert value(node, "l7proxy_connections_total", road="proxy") == 1
-    assert value(node, "l7proxy_connections_total", road="refused") == 1
-    assert value(node, "l7proxy_connections_open") == 1
+    for direction, match, action in (
+        ("ingress", "l7/http", "dropped"),
+        ("ingress", "l7/http", "forwarded"),
+        ("ingress", "l7/http", "error"),
+        ("ingress", "l7/http", "audit"),
+        ("ingress", "l3-l4", "redirected"),
+        ("ingress", "l3-l4", "dropped"),
+        ("ingress", "none", "dropped"),
+        ("egress", "all", "redirected"),
+    ):
+        verdict = {"direction": direction, "match": match, "action": action}
+        assert value(node, "hubble_policy_verdicts_total", **verdict) == 1, verdict
+    assert value(node, "l7proxy_connections_total", road="proxy") == 2
+    assert value(node, "l7proxy_connections_total", road="refused") == 2
+    assert value(node, "l7proxy_connections_open") == 2
     assert value(node, "l7proxy_exchanges_in_progress") == 1
     assert value(node, "l7proxy_upstream_connects_total") == 1
     assert value(node, "l7proxy_upstream_failures_total", reason="upstream-refused") == 1
+    assert value(node, "l7proxy_upstream_failures_total", reason="upstream-timeout") == 0
+
+
+def test_every_answered_request_is_in_the_histogram_whoever_answered(tmp_path: Path) -> None:
+    """Refusals by the kernel too, which times only what servers answer."""
+    kernel = tally.Tally()
+    kernel.request(denied(road=Road.KERNEL))
+    kernel.request(denied(road=Road.KERNEL, status=None, reason=Reason.CONNECTION_RESET))
+    kernel.requests[
+        tally.RequestKey(
+            "GET",
+            "HTTP/1.1",
+            tally.ELSEWHERE,
+            "INGRESS",
+            "FORWARDED",
+            "rule-allowed",
+            "kernel",
+            "default/users-api",
+            "list",
+        )
+    ] = 2
+    kernel.outcomes["GET", "HTTP/1.1", 200, "INGRESS"] = 2
+    buckets = [0.0] * (len(tally.LATENCY_BOUNDS) + 1)
+    buckets[1] = 2.0
+    kernel.latency["GET", "INGRESS"] = [*buckets, 0.0014]
+    recorder = Recorder("n", tally.slot_path(tmp_path, 0))
+    recorder.record(record())
+    recorder.close()
+    node = registry(tmp_path, lambda: NodeFacts(kernel=kernel))
+
+    requests = {"method": "GET", "protocol": "HTTP/1.1", "reporter": "server"}
+    statuses = {"200": 3, "403": 1, "0": 1}
+    for status, count in statuses.items():
+        assert value(node, "hubble_http_requests_total", status=status, **requests) == count
+    seconds = {"method": "GET", "reporter": "server"}
+    assert value(node, "hubble_http_request_duration_seconds_count", **seconds) == 4
+    assert value(node, "hubble_http_request_duration_seconds_bucket", le="0.0005", **seconds) == 1
+    assert value(node, "hubble_http_request_duration_seconds_bucket", le="0.001", **seconds) == 3
 
 
 def test_a_worker_that_was_killed_leaves_its_counts_and_not_its_gauges(
@@ -126,14 +174,17 @@ def test_the_agents_facts_are_exposed(tmp_path: Path) -> None:
         revision=7,
         applied_at=1790000000.0,
         apply_errors=2,
+        faults=1,
         workers=2,
         worker_restarts=1,
         tables={"identities": 3},
+        table_limits={"identities": 65536},
         datapath="ebpf",
         datapath_counters={
             "short_circuit_bytes": 4096,
             "connections_splice": 5,
             "server_refused": 3,
+            "not_ready": 2,
             "paired": 6,
         },
     )
@@ -141,14 +192,18 @@ def test_the_agents_facts_are_exposed(tmp_path: Path) -> None:
 
     assert value(node, "l7proxy_policy_revision") == 7
     assert value(node, "l7proxy_policy_apply_errors_total") == 2
+    assert value(node, "l7proxy_policy_faults") == 1
     assert value(node, "l7proxy_table_entries", table="identities") == 3
+    assert value(node, "l7proxy_table_limit", table="identities") == 65536
     assert value(node, "l7proxy_short_circuited_bytes_total") == 4096
     assert value(node, "l7proxy_connections_total", road="splice") == 5
-    assert value(node, "l7proxy_connections_total", road="refused") == 3
+    assert value(node, "l7proxy_connections_total", road="refused") == 5
     assert value(node, "l7proxy_datapath_events_total", event="paired") == 6
     verdicts = {"direction": "ingress", "match": "l3-l4"}
     assert value(node, "hubble_policy_verdicts_total", action="forwarded", **verdicts) == 5
     assert value(node, "hubble_policy_verdicts_total", action="dropped", **verdicts) == 3
+    unready = {"direction": "ingress", "match": "none", "action": "dropped"}
+    assert value(node, "hubble_policy_verdicts_total", **unready) == 2
     assert value(node, "hubble_drop_total", reason="l4-refused", protocol="TCP") == 3
     assert value(node, "l7proxy_datapath_events_total", event="connections_splice") is None
 
