@@ -41,7 +41,7 @@ static inline struct request_record *new_record(struct http *http, u64 key, u32 
         return 0;
     }
     record->exchange = key;
-    record->time = time;
+    record->time = time + (number & (ENTRIES - 1)); /* those of one message differ */
     record->rules_id = http->rules_id;
     record->number = number;
     record->weight = weight;

@@ -147,6 +147,7 @@ class FlowRecords:
             response_bytes=end["content"] if end else 0,
             request_id=found.request_id,
             weight=told["weight"],
+            cut=found.cut,
         )
 
     def _ends(self, told: dict[str, Any]) -> tuple[Any, ...]:

@@ -30,7 +30,7 @@ _CONNECTION_KEYS = (
     "is_reply",
 )  # fmt: skip
 _PER_REQUEST = ("time", "l7", "Summary", "extensions")
-_PER_REQUEST_EXTENSIONS = ("request_bytes", "response_bytes", "stands_for")
+_PER_REQUEST_EXTENSIONS = ("request_bytes", "response_bytes", "stands_for", "path_cut")
 _CACHE_MAX = 4096
 
 _VerdictKey = tuple[
@@ -64,7 +64,9 @@ class LineEncoder:
         if record.request_id:
             value = quote(self._redaction.header(REQUEST_ID, printable(record.request_id)))
             headers = f',"headers":[{{"key":"{REQUEST_ID}","value":{value}}}]'
-        weight = "" if record.weight == 1 else f',"stands_for":{record.weight}'
+        sampled = "" if record.weight == 1 else f',"stands_for":{record.weight}'
+        if record.cut:
+            sampled += ',"path_cut":true'
         quoted_method, protocol = quote(method), quote(record.protocol)
         request = f"{quoted_method[1:-1]} {url[1:-1]}"
         milliseconds = latency_ns // 1_000_000
@@ -75,7 +77,7 @@ class LineEncoder:
             f'{{"method":{quoted_method},"url":{url},"protocol":{protocol}{code}{headers}}}}},'
             f'"Summary":"{protocol[1:-1]} {outcome}",'
             f'{extensions},"request_bytes":{record.request_bytes},'
-            f'"response_bytes":{record.response_bytes}{weight}}}}}}},'
+            f'"response_bytes":{record.response_bytes}{sampled}}}}}}},'
             f'"node_name":{self._node_name},"time":"{when}"}}\n'
         ).encode("ascii")
 

@@ -60,8 +60,9 @@ class RequestRecord:
     here), ERROR (allowed, but not served) or AUDIT (served, though audited policies would have
     refused it, for ``reason`` and by ``policy`` and ``rule``). ``latency_s`` runs from the complete
     head to the first byte of the answer, None without an answer, 0 where the head itself was
-    refused. ``logged`` has the header conditions that a rule waived (``mismatch: LOG`` and the like). ``weight`` is how many requests the record stands
-    for: itself, and those before it that were not recorded.
+    refused. ``logged`` has the header conditions that a rule waived (``mismatch: LOG`` and the
+    like). ``weight`` is how many requests the record stands for: itself, and those before it that
+    were not recorded. ``cut``: there was more of the path than is in ``path``.
     """
 
     time: float
@@ -87,6 +88,7 @@ class RequestRecord:
     request_id: bytes = b""
     logged: tuple[str, ...] = ()
     weight: int = 1
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,8 @@ def _extensions(record: RequestRecord) -> Json:
     }
     if record.weight != 1:
         known["stands_for"] = record.weight
+    if record.cut:
+        known["path_cut"] = True
     if record.logged:
         known["logged"] = [printable(each.encode()) for each in record.logged]
     return known

@@ -14,7 +14,7 @@ _DIGITS_MAX = 18
 class Glimpse:
     """As received, empty where it is not there or was cut off: any bytes.
 
-    ``length`` is what Content-Length says, 0 without one.
+    ``length`` is what Content-Length says, 0 without one. ``cut``: the head ends inside the target.
     """
 
     method: bytes = b""
@@ -22,13 +22,14 @@ class Glimpse:
     host: bytes = b""
     request_id: bytes = b""
     length: int = 0
+    cut: bool = False
 
 
 def glimpse(head: bytes) -> Glimpse:
     """Looks at the beginning of a head."""
     lines = head.lstrip(b"\r\n").split(b"\n")
     method, _, rest = lines[0].rstrip(b"\r").partition(b" ")
-    target, _, _ = rest.partition(b" ")
+    target, space, _ = rest.partition(b" ")
     found = {b"host": b"", b"x-request-id": b"", b"content-length": b""}
     for line in lines[1:]:
         text = line.rstrip(b"\r")
@@ -40,4 +41,5 @@ def glimpse(head: bytes) -> Glimpse:
             found[key] = value.strip(b" \t")
     digits = found[b"content-length"]
     length = int(digits) if digits.isdigit() and len(digits) <= _DIGITS_MAX else 0
-    return Glimpse(method, target, found[b"host"], found[b"x-request-id"], length)
+    cut = len(lines) == 1 and not space
+    return Glimpse(method, target, found[b"host"], found[b"x-request-id"], length, cut)

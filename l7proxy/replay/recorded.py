@@ -117,6 +117,8 @@ class Reader:
         port = flow["l4"]["TCP"]["destination_port"]
         if type(port) is not int or not 0 < port < 65536:
             raise NotReplayed(Cause.NOT_A_FLOW)
+        if extensions.get("path_cut"):
+            raise NotReplayed(Cause.CUT)
         host, target = _split(http.get("url", ""))
         headers = self._fields(http.get("headers") or ())
         # What our records show where a request of HTTP/1.0 had no Host.

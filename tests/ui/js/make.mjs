@@ -16,7 +16,7 @@ export function request(changes = {}) {
     ...{ from: peer("frontend"), to: peer("users"), method: "GET", host: "users", target: "/a" },
     ...{ protocol: "HTTP/1.1", status: 200, verdict: "FORWARDED", kind: "served" },
     ...{ reason: "rule-allowed", policy: "users-api", rule: "read", road: "kernel", backend: "" },
-    ...{ latency: 0.002, requestBytes: 1, responseBytes: 2, direction: "ingress" },
+    ...{ latency: 0.002, weight: 1, requestBytes: 1, responseBytes: 2, direction: "ingress" },
     ...changes,
   };
 }

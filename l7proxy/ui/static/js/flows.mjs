@@ -24,7 +24,8 @@ export function readLine(text) {
 
 /**
  * A request as the page uses it. Every field is there; text that the record lacks is "", a number
- * or a time that it lacks is null. `time` is in milliseconds since the epoch, `latency` in seconds.
+ * or a time that it lacks is null. `time` is in milliseconds since the epoch, `latency` in seconds;
+ * `weight` is how many requests the record stands for.
  */
 export function readFlow(flow) {
   const http = flow.l7?.http ?? {};
@@ -56,6 +57,7 @@ export function readFlow(flow) {
     road: string(known.road),
     backend: string(known.backend),
     latency: latency === null ? null : latency / 1e9,
+    weight: Math.max(1, number(known.stands_for) ?? 1),
     requestBytes: number(known.request_bytes),
     responseBytes: number(known.response_bytes),
     direction: string(flow.traffic_direction).toLowerCase(),

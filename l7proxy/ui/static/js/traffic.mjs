@@ -20,11 +20,14 @@ class Counts {
       slot = { second, count: 0, kinds: new Map(), roads: new Map(), latencies: new Map() };
       this.#slots[at] = slot;
     }
-    slot.count += 1;
-    increase(slot.kinds, request.kind);
-    if (request.road) increase(slot.roads, request.road);
+    const { weight } = request;
+    slot.count += weight;
+    increase(slot.kinds, request.kind, weight);
+    if (request.road) increase(slot.roads, request.road, weight);
     // Our own refusals are quick: they would make a slow server look fast.
-    if (request.kind === "served" && request.latency > 0) increase(slot.latencies, bucketOf(request.latency));
+    if (request.kind === "served" && request.latency > 0) {
+      increase(slot.latencies, bucketOf(request.latency), weight);
+    }
   }
 
   /** The sums of the window that ends with the second `now`; rates are for `span` seconds. */
