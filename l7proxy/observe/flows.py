@@ -53,15 +53,16 @@ _HUBBLE_DROP_REASONS: Mapping[Reason, tuple[int, str]] = {
 class RequestRecord:
     """One request that was decided, written when its exchange ended.
 
-    ``time`` is seconds since the epoch when the head was complete. ``path`` is the normalised
-    path with its query, or what there was of the target if it could not be parsed; ``method``,
-    ``path``, ``host`` and ``request_id`` are as received and may hold any byte. ``status`` is
-    what the client was sent, None if it got nothing. ``verdict`` is FORWARDED, DROPPED (refused
-    here), ERROR (allowed, but not served) or AUDIT (served, though audited policies would have
-    refused it, for ``reason`` and by ``policy`` and ``rule``). ``latency_s`` runs from the complete
-    head to the first byte of the answer, None without an answer, 0 where the head itself was
-    refused. ``logged`` has the header conditions that a rule waived (``mismatch: LOG`` and the like). ``weight`` is how many requests the record stands
-    for: itself, and those before it that were not recorded.
+    ``time`` is seconds since the epoch when the head was complete. ``path`` is the normalised path
+    with its query, or what there was of the target if it could not be parsed; ``method``, ``path``,
+    ``host`` and ``request_id`` are as received and may hold any byte. ``status`` is what the client
+    was sent, None if it got nothing. ``verdict`` is FORWARDED, DROPPED (refused here), ERROR
+    (allowed, but not served) or AUDIT (served, though audited policies would have refused it, for
+    ``reason`` and by ``policy`` and ``rule``). ``latency_s`` runs from the complete head to the
+    first byte of the answer, None without an answer, 0 where the head itself was refused.
+    ``logged`` has the header conditions that a rule waived (``mismatch: LOG`` and the like).
+    ``weight`` is how many requests the record stands for: itself, and those before it that were not
+    recorded.
     """
 
     time: float
