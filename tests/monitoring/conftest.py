@@ -8,7 +8,7 @@ import pytest
 
 from tests.agent.nodes import Node, eventually, running
 from tests.monitoring.scrapes import Scrape, scrape
-from tests.monitoring.traffic import Backend, Client, policy
+from tests.monitoring.traffic import Backend, Client, policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with contextlib.ExitStack() as stack:
         backend = stack.enter_context(Backend())
         node = Node(tmp_path_factory.mktemp("node"), backend, workers=2, access_log="off")
-        (node.policies / "users.yaml").write_text(policy(backend.port))
+        (node.policies / "users.yaml").write_text(policies(backend.port))
         stack.enter_context(running(node))
         yield Watched(node, node.status()["metrics"], Client(node, backend))

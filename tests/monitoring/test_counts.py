@@ -63,7 +63,8 @@ def test_the_latency_histogram_has_every_answered_request(
 def test_every_count_of_the_same_requests_is_the_same(
     watched: Watched, prometheus: Prometheus
 ) -> None:
-    counts, cut_off = watched.client.counts, watched.client.cut_off
+    counts = watched.client.counts
+    cut_off, audited = watched.client.cut_off, watched.client.audited
     statuses: Counter[str] = Counter()
     for (_, status), count in counts.items():
         statuses[status] += count
@@ -72,7 +73,8 @@ def test_every_count_of_the_same_requests_is_the_same(
 
     verdicts = by(prometheus.query("sum by (verdict) (l7proxy_requests_total)"), "verdict")
     assert verdicts == {
-        ("FORWARDED",): statuses["200"] - cut_off,
+        ("FORWARDED",): statuses["200"] - cut_off - audited,
+        ("AUDIT",): audited,
         ("DROPPED",): statuses["403"] + malformed,
         ("ERROR",): closed + statuses["0"],
     }
@@ -85,6 +87,7 @@ def test_every_count_of_the_same_requests_is_the_same(
     assert layer7["parse_errors",] == malformed
     policy = by(prometheus.query('hubble_policy_verdicts_total{match="l7/http"}'), "action")
     assert policy.total() == counts.total() - malformed
+    assert policy["audit",] == audited
     failures = by(prometheus.query("l7proxy_upstream_failures_total"), "reason")
     assert failures == Counter({("upstream-closed",): closed})
 

@@ -37,15 +37,16 @@ class Backend:
 
             def do_GET(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                self.close_connection = self.path != "/users"
+                served = self.path.startswith("/users")
+                self.close_connection = not served
                 if self.path.startswith("/hang/"):
                     backend.arrived(self.path).set()
                     backend.over.wait(PATIENCE)
-                if self.path in ("/users", "/cut"):
+                if served or self.path == "/cut":
                     self.send_response(200)
                     self.send_header("Content-Length", "5")
                     self.end_headers()
-                    self.wfile.write(b"users" if self.path == "/users" else b"us")
+                    self.wfile.write(b"users" if served else b"us")
 
             do_POST = do_GET  # noqa: N815 - the name is http.server's
 
@@ -75,8 +76,9 @@ class Backend:
         self._server.server_close()
 
 
-def policy(port: int) -> str:
-    """GET and POST of what the backend has, but for ``/users/root``."""
+def policies(port: int) -> str:
+    """GET and POST of what the backend has, but for ``/users/root``; and a dry run that would
+    refuse ``/users/7`` too."""
     allowed = [
         {"name": name, "method": "GET|POST", "path": f"/{name}(/[0-9]+)?"}
         for name in ("users", "close", "cut", "hang")
@@ -84,27 +86,34 @@ def policy(port: int) -> str:
     blocked = {"name": "no-root", "path": "/users/root", "action": "block"}
     ports = [{"port": str(port), "protocol": "TCP"}]
     peers = [{"matchLabels": {"app": "frontend"}}]
-    document: dict[str, Any] = {
-        "apiVersion": "l7proxy.io/v1alpha1",
-        "kind": "L7Policy",
-        "metadata": {"name": "users-api"},
-        "spec": {
-            "endpointSelector": {"matchLabels": {"app": "users"}},
-            "ingress": [
-                {
-                    "fromEndpoints": peers,
-                    "toPorts": [{"ports": ports, "rules": {"http": [*allowed, blocked]}}],
-                }
-            ],
-        },
-    }
-    return yaml.safe_dump(document)
+    audited = {"name": "no-seven", "path": "/users/7", "action": "block"}
+
+    def document(name: str, rules: list[Any], **spec: Any) -> dict[str, Any]:
+        to_ports = [{"ports": ports, "rules": {"http": rules}}]
+        return {
+            "apiVersion": "l7proxy.io/v1alpha1",
+            "kind": "L7Policy",
+            "metadata": {"name": name},
+            "spec": {
+                "endpointSelector": {"matchLabels": {"app": "users"}},
+                "ingress": [{"fromEndpoints": peers, "toPorts": to_ports}],
+                **spec,
+            },
+        }
+
+    return yaml.safe_dump_all(
+        [
+            document("users-api", [*allowed, blocked]),
+            document("users-audit", [*allowed, audited], audit=True),
+        ]
+    )
 
 
 class Client:
     """Asks a node's listener from the address of ``frontend``, and keeps count.
 
-    ``cut_off`` are those of ``counts`` whose answer ended within its content.
+    ``cut_off`` are those of ``counts`` whose answer ended within its content, ``audited`` those
+    that a dry run would refuse.
     """
 
     def __init__(self, node: Node, backend: Backend) -> None:
@@ -113,11 +122,12 @@ class Client:
         self._backend = backend
         self.counts: Counts = Counter()
         self.cut_off = 0
+        self.audited = 0
         self._lock = threading.Lock()
         self._numbers = itertools.count()
 
     def mixed(self, rounds: int) -> None:
-        """14 requests a round, of every kind, by four threads at once."""
+        """15 requests a round, of every kind, by four threads at once."""
         with ThreadPoolExecutor(4) as threads:
             for done in [threads.submit(self._round) for _ in range(rounds)]:
                 done.result()
@@ -132,6 +142,7 @@ class Client:
                 ("POST", "/users"),
                 ("GET", "/nothing"),
                 ("POST", "/users/root"),
+                ("GET", "/users/7"),
                 ("BREW", "/users"),
                 ("GET", "/users"),
                 ("GET", "/close"),
@@ -153,6 +164,8 @@ class Client:
         except (http.client.IncompleteRead, ConnectionResetError):
             with self._lock:
                 self.cut_off += 1
+        with self._lock:
+            self.audited += path == "/users/7"
         self._count(method, response.status)
 
     def raw(self, request: bytes, method: str) -> None:
