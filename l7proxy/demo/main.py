@@ -110,13 +110,18 @@ def _show_ways_on(screen: Console, stage: Stage, *, hold: bool) -> None:
         curl = f"curl -i {f'--interface {source} ' if source else ''}http://{host}:{port}/users"
         lines += [
             f"  {stage.enter}{curl}",
+            f"  {l7proxy} observe -f -c {stage.agent.config}    every request, as it comes",
+            f"  {l7proxy} ui -c {stage.agent.config}    a live map in the browser",
             f"  {l7proxy} status -c {stage.agent.config}",
             f"  edit {stage.policy}: the next request is decided by it",
             "  Ctrl-C ends the demo and removes everything",
         ]
     else:
         lines += [
-            f"  {l7proxy} demo --hold    leaves the pods running, to play with",
+            f"  {l7proxy} demo --hold    leaves the pods running, to play with and to watch:",
+            f"  {l7proxy} observe -f     every request as it comes, and the rule that decided",
+            f"  {l7proxy} ui             a live map of them in the browser",
+            "  monitoring/              what Prometheus and Grafana read of the metrics",
             f"  {l7proxy} doctor         what this machine offers and lacks",
             f"  {l7proxy} --help         everything else",
         ]

@@ -115,3 +115,10 @@ test("names that are special to JavaScript are names", () => {
   assert.deepEqual(nodes.map(({ name }) => name), ["__proto__", "constructor"]);
   assert.equal(edges[0].count, 1);
 });
+
+test("a record counts for as many requests as it stands for", () => {
+  const { edges, totals } = watched([request({ weight: 40 }), request(), refused()]).snapshot(NOW);
+  assert.equal(totals.count, 42);
+  assert.equal(totals.refused, 1);
+  assert.equal(edges[0].count, 42);
+});
