@@ -91,7 +91,11 @@ class EbpfDatapath:
         self._listening = Listeners(self._store, self._cgroups)
         limits = config.limits
         self._reaper = Reaper(
-            self._store, self._slots, limits.linger_timeout, limits.stream_timeout
+            self._store,
+            self._slots,
+            limits.linger_timeout,
+            limits.stream_timeout,
+            *([] if self._records is None else [self._records.reset]),
         )
         self._look_at = 0.0
         self._cookie = netns.cookie(None)

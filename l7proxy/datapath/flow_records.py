@@ -6,6 +6,7 @@ when its answer is over, or its connection; in between it waits here.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from l7proxy.datapath.addresses import unpacked
 from l7proxy.datapath.layout import Layout
 from l7proxy.datapath.names import FLOW_RECORDS, INGRESS, Doom
+from l7proxy.datapath.reaper import TOLD_WHY
 from l7proxy.datapath.ring import Ring
 from l7proxy.datapath.rule_names import Attribution, RuleNames
 from l7proxy.datapath.store import Store
@@ -28,8 +30,6 @@ WAITING_MAX = 65536
 """Requests that wait for their end; beyond, the oldest are given up, and counted as lost."""
 
 _DOOMS = tuple(Doom)
-_TOLD_WHY = frozenset({Doom.REFUSED, Doom.BROKEN})
-"""Of a connection that had to end: these say it in an answer."""
 
 Who = Callable[[int, Address], Peer]
 """Tells who has an identity, by its number and the address that was used."""
@@ -48,6 +48,8 @@ class FlowRecords:
         self._waiting: dict[int, dict[int, tuple[dict[str, Any], Glimpse]]] = {}
         self._count = 0
         self._connections: dict[int, tuple[Any, ...]] = {}
+        self._half = Layout(store.layouts["halves"]["key"])
+        self._resets: list[RequestRecord] = []
         self.lost = 0
         """Requests whose end was waited for too long."""
 
@@ -55,6 +57,8 @@ class FlowRecords:
         """What has come to its end, in that order; from ``most`` records of the kernel."""
         # The kernel's clock has stood still in sleep, so that the difference is taken each time.
         offset = time.time_ns() - time.monotonic_ns()
+        resets, self._resets = self._resets, []
+        yield from resets
         for packed in self._ring.take(most):
             if len(packed) == self._request.size:
                 told = self._request.unpack(packed)
@@ -67,6 +71,31 @@ class FlowRecords:
                     yield self._refused(told, found, reason)
             else:
                 yield from self._ended(self._answer.unpack(packed))
+
+    def reset(self, exchange: dict[str, Any], doom: Doom) -> None:
+        """A connection is given up; ``exchange`` is its struct http. It gets a record of its own,
+        because what came last on it may have been no request yet."""
+        half = self._half.unpack(exchange["server_key"].to_bytes(self._half.size, sys.byteorder))
+        client, server = unpacked(half["client"]), unpacked(exchange["server_address"])
+        self._resets.append(
+            RequestRecord(
+                time=time.time(),
+                client=self._who(exchange["client"], client),
+                client_endpoint=Endpoint(client, half["client_port"]),
+                server=self._who(exchange["server"], server),
+                destination=Endpoint(server, exchange["port"]),
+                direction=INGRESS,
+                road=Road.KERNEL,
+                method=b"",
+                path=b"",
+                host=b"",
+                protocol="",
+                status=None,
+                verdict=DROPPED,
+                reason=Reason.CONNECTION_RESET,
+                logged=(doom.meaning,),
+            )
+        )
 
     def close(self) -> None:
         """Let go. What waits for its end is forgotten."""
@@ -110,7 +139,7 @@ class FlowRecords:
             return self._record(told, found, DROPPED, why, end["status"] if end else None)
         if end is not None:
             return self._record(told, found, FORWARDED, why, end["status"], end)
-        lost = doom is not None and doom not in _TOLD_WHY
+        lost = doom is not None and doom not in TOLD_WHY
         reason = Reason.CONNECTION_RESET if lost else Reason.UNANSWERED
         return self._record(told, found, ERROR, Attribution(reason, why.policy, why.rule), None)
 

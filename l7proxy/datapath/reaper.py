@@ -9,8 +9,9 @@ are waited for.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from l7proxy.datapath import connections, libbpf, netns
 from l7proxy.datapath.layout import Table
@@ -30,6 +31,14 @@ _FORMER = 2048
 _NAMESPACES = 16  # listing one's sockets takes milliseconds
 _RESETS = 1024
 
+TOLD_WHY = frozenset({Doom.REFUSED, Doom.BROKEN})
+"""Of these an answer has told the client."""
+_RECORDED = TOLD_WHY | {Doom.UNTOLD}
+"""Of these the request that was refused has a record."""
+
+Tell = Callable[[dict[str, Any], Doom], None]
+"""Of a connection that has to end: its struct http, and why."""
+
 _LIVE = connections.ALL & ~connections.LISTENING
 
 
@@ -48,17 +57,24 @@ class Reaper:
     """Takes the records, and carries them out when they are due."""
 
     def __init__(
-        self, store: Store, namespaces: Iterable[Namespace], grace: float, patience: float
+        self,
+        store: Store,
+        namespaces: Iterable[Namespace],
+        grace: float,
+        patience: float,
+        tell: Tell = lambda exchange, doom: None,
     ) -> None:
         """``namespaces``: the covered ones, asked anew each time.
 
         ``grace`` is given to all, ``patience`` at most to those that are owed something; seconds.
+        ``tell`` hears of every connection that has to end and of which no record says why.
         """
         self.resets = 0
         """How many connections were there to reset, so far."""
         self._namespaces = namespaces
         self._grace = grace
         self._patience = patience
+        self._tell = tell
         self._waiting: deque[_Record] = deque()
         self._urgent: deque[_Record] = deque()
         self._doomed: Table | None = None
@@ -99,6 +115,8 @@ class Reaper:
                 return
             record = doomed.value.unpack(packed)
             reason = _DOOMS[record["reason"]]
+            if reason not in _RECORDED and (exchange := self._exchanges.get(record["exchange"])):
+                self._tell(exchange, reason)
             if reason in _AT_ONCE:
                 self._urgent.append(_Record(record["exchange"], record["netns"], now, now))
             else:

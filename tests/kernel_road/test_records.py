@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from l7proxy.datapath.names import Doom
 from l7proxy.demo.pods import Node
 from tests.datapath.covered import PATIENCE
 from tests.kernel_road.answers import Answers
@@ -56,6 +57,11 @@ class Records:
         eventually(lambda: self._more() >= number, PATIENCE)
         assert len(self._seen) == number, self._seen
         return self._seen
+
+    def resets(self) -> list[Json]:
+        """Those of connections that were given up, so far."""
+        self._more()
+        return [each for each in self._seen if each["reason"] == "connection-reset"]
 
     def risen(self) -> Json:
         """What was counted since."""
@@ -228,6 +234,18 @@ def test_what_is_no_request(watched: Town, records: Records, way: str) -> None:
         told_of = told["method"].encode("latin-1")
         assert data.startswith(told_of)
         records.await_all(1).clear()
+
+
+def test_reset(watched: Town, records: Records) -> None:
+    """A connection that has to end without an answer is told of, with what it met."""
+    with watched.recorder(), watched.connect("redirect") as sock:
+        sock.sendall(b"".join(map(get, ["/ok/1", *["/no"] * 9])))
+        Answers(sock).rest()
+        (told,) = eventually(records.resets, PATIENCE)
+    assert (told["verdict"], told["status"], told["path"]) == ("DROPPED", None, "")
+    assert told["client"] == "default/client"
+    assert told["client_endpoint"]["port"]
+    assert told["logged"] == [Doom.UNDECIDED.meaning]
 
 
 @pytest.fixture(scope="module")
