@@ -7,15 +7,22 @@ the records of refusals submitted without ``told``, and with ``connection_ends``
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 
+from l7proxy.compiler.head_machine import Stopped
+from l7proxy.compiler.head_meaning import RequestHead, refusal
+from l7proxy.compiler.head_sides import RequestMachine
 from l7proxy.datapath.names import Doom
 from l7proxy.demo.pods import Node
+from l7proxy.limits import Limits
+from l7proxy.reasons import Reason
 from tests.datapath.covered import PATIENCE
+from tests.http.corpus import Case, load_cases
 from tests.kernel_road.answers import Answers
 from tests.kernel_road.recorder import Request, plain
 from tests.kernel_road.town import WAYS, Town, get
@@ -57,6 +64,12 @@ class Records:
         eventually(lambda: self._more() >= number, PATIENCE)
         assert len(self._seen) == number, self._seen
         return self._seen
+
+    def refused(self, number: int) -> list[Json]:
+        """All refused requests, once there are so many; before, none."""
+        self._more()
+        found = [each for each in self._seen if each["verdict"] == "DROPPED"]
+        return found if len(found) >= number else []
 
     def resets(self) -> list[Json]:
         """Those of connections that were given up, so far."""
@@ -234,6 +247,40 @@ def test_what_is_no_request(watched: Town, records: Records, way: str) -> None:
         told_of = told["method"].encode("latin-1")
         assert data.startswith(told_of)
         records.await_all(1).clear()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_refusal_of_the_corpus_names_its_reason(
+    watched: Town, records: Records, way: str
+) -> None:
+    """And none a rule, because no rule decided."""
+    cases = [(each, _reason(each)) for each in load_cases()]
+    cases = [(case, reason) for case, reason in cases if reason is not None]
+    ports: dict[int, str] = {}
+    with watched.recorder():
+        for case, _ in cases:
+            with watched.connect(way) as sock:
+                ports[sock.getsockname()[1]] = case.id
+                with contextlib.suppress(OSError):
+                    sock.sendall(case.wire)
+                    sock.shutdown(socket.SHUT_WR)
+                Answers(sock).rest()
+    reasons = {case.id: str(reason) for case, reason in cases}
+    named: dict[str, str] = {}
+    for told in eventually(lambda: records.refused(len(cases)), PATIENCE):
+        named.setdefault(ports[told["client_endpoint"]["port"]], told["reason"])
+        assert told["rule"] is None
+    assert named == reasons
+
+
+def _reason(case: Case) -> Reason | None:
+    """Why the kernel refuses a case before any rule is asked; None where it does not."""
+    for event in RequestMachine(Limits()).feed(case.wire):
+        if isinstance(event, Stopped):
+            return refusal(event.cause)
+        if isinstance(event, RequestHead):
+            return None
+    return None
 
 
 def test_reset(watched: Town, records: Records) -> None:
