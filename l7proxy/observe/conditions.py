@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from urllib.parse import unquote, urlsplit
 
-from l7proxy.observe import selectors
+from l7proxy.observe import selectors, times
 from l7proxy.observe.seen import (
     Json,
     attributed,
@@ -107,6 +107,12 @@ def http_path(pattern: str) -> Condition:
 def http_url(pattern: str) -> Condition:
     found = _regex(pattern)
     return lambda flow: bool(url := text(flow, "l7", "http", "url")) and found(url)
+
+
+def slower(value: str) -> Condition:
+    """By the time from the whole head to the first byte of the answer."""
+    bound = times.duration(value)
+    return lambda flow: number(flow, "l7", "latency_ns") > bound
 
 
 def http_status(value: str) -> Condition:

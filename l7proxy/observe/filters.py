@@ -54,6 +54,7 @@ FILTERS: dict[str, Filter] = {
         Filter("http-path", "REGEX", "Found in the path.", conditions.http_path),
         Filter("http-url", "REGEX", "Found in the URL.", conditions.http_url),
         Filter("http-status", "STATUS", "404, or how it begins: 5+.", conditions.http_status),
+        Filter("slower", "TIME", "Took longer to be answered: 250ms.", conditions.slower),
         Filter("http-header", "NAME:VALUE", "Any value if it is empty.", conditions.http_header),
         Filter("protocol", "NAME", "tcp, udp, http, dns, ...", conditions.protocol),
         Filter("type", "TYPE", "l7, drop, trace, policy-verdict, ...", conditions.type_, short="t"),

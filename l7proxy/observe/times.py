@@ -39,6 +39,13 @@ def parse(text: str) -> int:
     return seconds * _SECOND + int(fraction.ljust(9, "0"))
 
 
+def duration(text: str) -> int:
+    """Nanoseconds, of a duration as Go writes them (``250ms``, ``1m30s``). Raises ValueError."""
+    if not _DURATION.fullmatch(text) or text.startswith("-"):
+        raise ValueError(f"{text!r} is not a duration (250ms, 1.5s)")
+    return round(sum(float(part) * _UNITS[unit] for part, unit in _PART.findall(text)))
+
+
 def ago(text: str, now: int) -> int:
     """What ``--since`` and ``--until`` take: a duration before ``now`` as Go writes them (``3s``,
     ``1h43m``), or a time as ``parse`` and RFC 1123 have it. Raises ValueError."""

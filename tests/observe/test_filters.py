@@ -58,6 +58,8 @@ def shown(*given: str, **flows: Any) -> set[str]:
         ("http-path=^/admin/A$", {"refused"}),
         ("http-path=x=1", set()),
         ("http-url=x=1$", {"refused"}),
+        ("slower=2ms", {"served", "failed"}),
+        ("slower=2.2ms", set()),
         ("http-status=403", {"refused", "blocked"}),
         ("http-status=5+", {"failed"}),
         ("http-status=20+", {"served"}),
@@ -120,6 +122,8 @@ def test_alternatives_conjunctions_and_negations_are_hubbles(
         (["port=70000"], "is not a port"),
         (["verdict=NO"], "is not a verdict: one of FORWARDED"),
         (["http-status=6+"], "is not a status"),
+        (["slower=fast"], "is not a duration"),
+        (["slower=-1s"], "is not a duration"),
         (["http-path=("], "not a regular expression"),
         (["http-path=\udcff"], "not valid Unicode"),
         (["http-header=x"], "is not a header"),
@@ -163,6 +167,7 @@ def test_flows_of_any_shape_are_looked_at() -> None:
     flows += [{"l7": {"http": {"url": url}}} for url in ("http://[", "", "\ud800", "/" * 100)]
     values = {"pod": "a", "namespace": "a", "label": "a", "ip": "::/0", "port": "1", "type": "l7"}
     values |= {"http-status": "5+", "http-header": "a:", "protocol": "http", "road": "proxy"}
+    values |= {"slower": "1ms"}
     values |= {"verdict": "ERROR", "traffic-direction": "egress", "reason": "no-policy"}
     for name in FILTERS:
         filters = Filters()
