@@ -23,33 +23,29 @@ from l7proxy.datapath import (
     netns,
     source,
     tables,
-    tallies,
 )
 from l7proxy.datapath.addresses import EPOCH_BITS, identity_number, packed, prefix_length
 from l7proxy.datapath.cgroups import Cgroups
-from l7proxy.datapath.flow_records import FlowRecords
 from l7proxy.datapath.listening import Listeners
 from l7proxy.datapath.names import (
     IDENTITY_CONTESTED,
-    IDENTITY_HOST,
     MAX_WORKERS,
     Counter,
     road_value,
 )
+from l7proxy.datapath.observing import Observing
 from l7proxy.datapath.placement import Place, Placement
 from l7proxy.datapath.port import DatapathError, Listener
 from l7proxy.datapath.reaper import Reaper
-from l7proxy.datapath.rule_names import RuleNames
 from l7proxy.datapath.rules import RuleMaps
 from l7proxy.datapath.slots import Namespace, Slots
-from l7proxy.datapath.source import ring_bytes
 from l7proxy.datapath.stale import Judge
 from l7proxy.datapath.store import identity_key, open_store, remove_others
 from l7proxy.observe.flows import RequestRecord
 from l7proxy.observe.tally import Tally
 from l7proxy.policy.model import PolicySet
 from l7proxy.policy.verdict import Road
-from l7proxy.workloads.model import HOST, Address, Peer, Workload, World
+from l7proxy.workloads.model import Workload
 
 _LOOK_SECONDS = 5.0
 """Between two looks at who listens."""
@@ -70,22 +66,16 @@ class EbpfDatapath:
         self._config = config
         self._store, self.adopted = open_store(config.bpffs, config.state, config.limits)
         self._automata = DfaCache()
+        self._key = identity_key(config.state)
+        self._number = functools.partial(identity_number, key=self._key)
         self._rules: RuleMaps | None = None  # where the kernel judges no requests
-        if self._store.has_kernel_road():
-            try:
+        try:
+            if self._store.has_kernel_road():
                 self._rules = RuleMaps(self._store)
                 answers.write(self._store)
-            except OSError as error:
-                raise DatapathError(f"cannot fill the kernel's tables: {error}") from None
-        self._names = RuleNames()
-        self._residents: dict[int, Workload] = {}
-        self._records: FlowRecords | None = None
-        if self._rules is not None:
-            size = ring_bytes(config.limits)
-            try:
-                self._records = FlowRecords(self._store, size, self._names, self._who)
-            except OSError as error:
-                raise DatapathError(f"cannot read the kernel's flow records: {error}") from None
+            self._observing = Observing(self._store, config.state, config.limits, self._number)
+        except OSError as error:
+            raise DatapathError(f"cannot use the kernel's tables: {error}") from None
         self._slots = Slots(self._store, config.proxy.workers, config.limits.namespaces)
         self._cgroups = Cgroups(self._store, cgroup)
         self._listening = Listeners(self._store, self._cgroups)
@@ -95,12 +85,10 @@ class EbpfDatapath:
             self._slots,
             limits.linger_timeout,
             limits.stream_timeout,
-            *([] if self._records is None else [self._records.reset]),
+            self._observing.reset,
         )
         self._look_at = 0.0
         self._cookie = netns.cookie(None)
-        self._key = identity_key(config.state)
-        self._number = functools.partial(identity_number, key=self._key)
         self._sizes: dict[str, int] = {}
         self._unplaced: list[str] = []
         self._workloads: tuple[Workload, ...] = ()
@@ -123,10 +111,7 @@ class EbpfDatapath:
             self._restore()
             raise
         self._workloads = tuple(workloads)
-        # Records of those that have just gone are still on their way.
-        if len(self._residents) > 4 * self._config.limits.workloads:
-            self._residents.clear()
-        self._residents |= {self._number(each): each for each in workloads}
+        self._observing.meet(workloads)
 
     def _restore(self) -> None:
         """After a failure: the workloads of the set in force have their identities back."""
@@ -223,7 +208,7 @@ class EbpfDatapath:
             "attached": self._store.links(),
             "kernel_road": self.kernel_road,
             "kernel_ways": counting.ways(self._store),
-            "kernel_decisions": tallies.decisions(self._store) if self.kernel_road else {},
+            "kernel_decisions": self._observing.decisions(),
             "kernel_road_lacks": self._store.kernel_road_lacks or None,
             "receive_program": "on_receive" in self._store.links(),
             "namespaces": [
@@ -241,28 +226,21 @@ class EbpfDatapath:
     def counters(self) -> Mapping[str, int]:
         """Sums over all CPUs."""
         found = counting.counters(self._store)
-        if self._records is not None:
-            found[Counter.RECORDS_LOST.value] += self._records.lost
+        found[Counter.RECORDS_LOST.value] += self._observing.lost
         return found
 
     def records(self, most: int) -> Sequence[RequestRecord]:
         """Of requests that the kernel has decided."""
-        return () if self._records is None else list(self._records.take(most))
+        return self._observing.records(most)
 
     def tally(self) -> Tally:
         """All that the kernel has counted of requests."""
-        return Tally() if self._records is None else tallies.read(self._store, self._names)
+        return self._observing.tally()
 
     def close(self) -> None:
         """Ends the listeners: what needs the proxy is refused until an agent runs again."""
         self._slots.close()
-        if self._records is not None:
-            self._records.close()
-
-    def _who(self, number: int, address: Address) -> Peer:
-        if number == IDENTITY_HOST:
-            return HOST
-        return self._residents.get(number) or World(address)
+        self._observing.close()
 
     def _reset_stale(self, entries: tables.Entries) -> None:
         """Connections made before, that policy now wants on another road. See ``stale``."""
@@ -378,7 +356,7 @@ class EbpfDatapath:
             client, server, port_class = where
             value = road_value(road)
             if self._rules is not None and where in entries.tables:
-                self._names.learn(entries.tables[where])
+                self._observing.learn(entries.tables[where])
                 placed = self._rules.place(entries.tables[where])
                 value = road_value(road, placed.size.number, placed.number)
             key = {"epoch": epoch, "client": client, "server": server, "port_class": port_class}

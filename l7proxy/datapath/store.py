@@ -25,6 +25,7 @@ from l7proxy.paths import bpf_dir
 _LOADER_SECONDS = 120
 LAYOUTS = "layouts-{build}.json"
 IDENTITY_KEY = "identity.key"
+RULE_NAMES = "rule-names.json"
 
 
 class Store:
@@ -157,7 +158,8 @@ def remove_all(bpffs: Path, state: Path) -> int:
             bpffs.rmdir()
     for described in state.glob(LAYOUTS.format(build="*")):
         described.unlink(missing_ok=True)
-    (state / IDENTITY_KEY).unlink(missing_ok=True)
+    for name in (IDENTITY_KEY, RULE_NAMES):
+        (state / name).unlink(missing_ok=True)
     return removed
 
 
