@@ -11,8 +11,9 @@
 #define ENTRY_ANSWER 0
 #define ENTRY_ANSWER_TO_HEAD 1
 #define ENTRY_ANSWER_TO_UPGRADE 2
-#define ENTRY_BOUNCE 3 /* ours, on its way in the place of the request: the kernel sends it */
-#define ENTRY_BOUNCE_TO_HEAD 4
+#define ENTRY_ANSWER_TO_HEAD_UPGRADE 3 /* asked by HEAD */
+#define ENTRY_BOUNCE 4 /* ours, on its way in the place of the request: the kernel sends it */
+#define ENTRY_BOUNCE_TO_HEAD 5
 #define ENTRY_BEGUN 0x8000
 #define ENTRY_REFUSAL 16 /* and above: the number of our answer in the map answers */
 #define METHODS 10 /* that are told apart in what is counted; 0: any other */
@@ -288,7 +289,8 @@ struct answer_record {
     u16 status;  /* 0: there was no answer */
     u8 ended;    /* the connection has ended, and every request from number on with it */
     u8 doom;     /* if it had to end, why: DOOMED_* and one */
-    u32 pad;
+    u8 lost;     /* without a status: the server's answers could not be followed any more */
+    u8 pad[3];
 };
 
 /* A connection that the agent has to reset, see l7proxy/datapath/reaper.py. */

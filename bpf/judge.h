@@ -13,9 +13,7 @@ static inline u32 refusal(int reason, u32 how)
 /* What the server owes for an allowed request. */
 static inline u16 entry_of(struct head *head)
 {
-    if (head->upgrade)
-        return ENTRY_ANSWER_TO_UPGRADE;
-    return head->is_head ? ENTRY_ANSWER_TO_HEAD : ENTRY_ANSWER;
+    return ENTRY_ANSWER + head->is_head + 2 * head->upgrade;
 }
 
 static inline struct answer *answer_of(u32 entry)

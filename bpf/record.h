@@ -191,12 +191,14 @@ static inline void record_end(struct http *http, u64 key, u32 number, u32 ended)
     record->status = begun ? entry->kind - ENTRY_BEGUN : 0;
     record->ended = ended;
     record->doom = http->dead ? http->doom + 1 : 0;
-    record->pad = 0;
+    record->lost = http->answer_lost;
+    record->pad[0] = record->pad[1] = record->pad[2] = 0;
     bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
 /* Counts the answers that have begun since the last time, and records those that are complete. If
- * the connection has ended, what has no answer gets none. */
+ * the connection has ended, what has no answer gets none; where answers could not be followed any
+ * more, nobody knows. */
 static inline void account(struct http *http, u64 key, const int ended)
 {
     for (;;) {
@@ -208,7 +210,9 @@ static inline void account(struct http *http, u64 key, const int ended)
 
         if (number == (u32)(ledger >> 32))
             break;
-        if (!AGAIN(http->counted) && (begun || (ended && entry->kind <= ENTRY_ANSWER_TO_UPGRADE))) {
+        u32 lacks = ended && !http->answer_lost && entry->kind < ENTRY_BOUNCE;
+
+        if (!AGAIN(http->counted) && (begun || lacks)) {
             http->counted = 1;
             if (begun) {
                 status = entry->kind - ENTRY_BEGUN;

@@ -52,12 +52,13 @@ static inline int begin_answer(struct http *http, struct grammar *grammar, struc
         return 0;
     }
     entry->content = 0;
-    if (kind <= ENTRY_ANSWER_TO_UPGRADE && (status >= 200 || status == 101))
+    if (kind < ENTRY_BOUNCE && (status >= 200 || status == 101))
         entry->kind = ENTRY_BEGUN + status;
-    if (kind == ENTRY_ANSWER_TO_HEAD || kind == ENTRY_BOUNCE_TO_HEAD || status < 200 ||
-        status == 204 || status == 304) {
+    if (kind == ENTRY_ANSWER_TO_HEAD || kind == ENTRY_ANSWER_TO_HEAD_UPGRADE ||
+        kind == ENTRY_BOUNCE_TO_HEAD || status < 200 || status == 204 || status == 304) {
         if (status == 101) {
-            if (kind != ENTRY_ANSWER_TO_UPGRADE || !HAS(w, WEBSOCKET)) {
+            if ((kind != ENTRY_ANSWER_TO_UPGRADE && kind != ENTRY_ANSWER_TO_HEAD_UPGRADE) ||
+                !HAS(w, WEBSOCKET)) {
                 http->answer_lost = 1;
                 return 0;
             }

@@ -121,7 +121,11 @@ class FlowRecords:
             told, found = waiting.pop(number)
             self._count -= 1
             answered = number == first and end["status"]
-            yield self._served(told, found, end if answered else None, doom)
+            if end["lost"] and not answered:
+                why = self._names.attribution(told["rules_id"], told["rule"], Reason.RULE_ALLOWED)
+                yield self._record(told, found, FORWARDED, why, None)
+            else:
+                yield self._served(told, found, end if answered else None, doom)
         if not waiting:
             del self._waiting[end["exchange"]]
 

@@ -54,7 +54,7 @@ class Outcome:
 
 @lru_cache(maxsize=64)
 def scripts(
-    stage: Stage, pieces: tuple[bytes, ...], *, answered: bool
+    stage: Stage, pieces: tuple[bytes, ...], *, answered: int
 ) -> tuple[Script, Script, frozenset[Difference]]:
     """By the tables and by the parser, held to each other and to other readers."""
     tables = by_tables(stage.tables, pieces, answered=answered)
@@ -78,12 +78,15 @@ def run(stage: Stage, case: Case) -> Outcome:
     pieces = tuple(piece for piece in case.pieces if piece)
     hasty = case.conduct is Conduct.HASTY
     seen, disagreement = None, None
-    for answered in _answered(case.conduct):
+    for answered in _answered(case.conduct, len(pieces)):
         tables, parser, names = scripts(stage, pieces, answered=answered)
         script = parser if road.way is Way.PROXY else tables
         way = road.way or _way(script, case, pieces)
         waits = _waits(case)
-        plan = list(steps(script, way, pieces, hasty=hasty, merged=case.eager, waits=waits))
+        reads = case.conduct is Conduct.LOCKSTEP
+        plan = list(
+            steps(script, way, pieces, hasty=hasty, merged=case.eager, waits=waits, reads=reads)
+        )
         seen = seen or play(road, pieces, plan, case.conduct, eager=case.eager)
         try:
             slow = case.conduct is Conduct.UNREAD
@@ -96,15 +99,15 @@ def run(stage: Stage, case: Case) -> Outcome:
     raise disagreement
 
 
-def _answered(conduct: Conduct) -> tuple[bool, ...]:
-    """Whether offers of an upgrade are answered before the next piece is sent; either may be
-    where nobody waits."""
+def _answered(conduct: Conduct, pieces: int) -> tuple[int, ...]:
+    """In how many pieces offers of an upgrade are answered before the next is sent; any number may
+    be where nobody waits."""
     match conduct:
         case Conduct.LOCKSTEP:
-            return (True,)
+            return (pieces,)
         case Conduct.HELD:
-            return (False,)
-    return (False, True)
+            return (0,)
+    return (0, pieces, *range(1, pieces))
 
 
 def _waits(case: Case) -> bool:

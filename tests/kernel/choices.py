@@ -14,7 +14,7 @@ from l7proxy.http.in_place import forms_of
 from l7proxy.reasons import Reason
 from tests.kernel.differences import Difference, Way
 from tests.kernel.replies import reply
-from tests.kernel.script import LIMITS, Cause, Item, Script
+from tests.kernel.script import LIMITS, Cause, Head, Item, Script
 
 _COPIED = 16384  # WHOLE_BYTES of bpf/response.c
 
@@ -82,12 +82,13 @@ def steps(
     hasty: bool = False,
     merged: bool = False,
     waits: bool = True,
+    reads: bool = True,
 ) -> Iterator[Step]:
     """The requests of a script, up to the one that ends the connection in any case.
 
     ``hasty``: the client does not wait for answers before it closes its direction. ``merged``: the
     server's end may see several pieces as one. ``waits``: the client sends nothing while an answer
-    is on its way.
+    of the server is on its way, ``reads``: nor one of ours.
     """
     edges = list(accumulate(map(len, pieces)))
     crowded = _crowded(script, edges)
@@ -109,7 +110,7 @@ def steps(
             choices.append(_silent(Difference.UPGRADE_IN_DOUBT))
         if not waits and way is Way.MIXED and choices[0].kind is Kind.REFUSED:
             choices.append(_silent(Difference.IN_DELIVERY))
-        if not waits and way in (Way.TCP, Way.MIXED) and may_bounce:
+        if not reads and way in (Way.TCP, Way.MIXED) and may_bounce:
             choices.append(_silent(Difference.BEHIND_BOUNCE))
         may_bounce |= any(each.by_tcp and not each.ends for each in choices)
         if behind_large and way in (Way.TCP, Way.MIXED) and choices[0].kind is Kind.REFUSED:
@@ -197,6 +198,12 @@ def _refused(raw: bytes, *names: Difference, ends: bool = True) -> Choice:
     return Choice(Kind.REFUSED, raw, ends, frozenset(names))
 
 
+def asked_by_proxy(item: Item) -> Head:
+    """What the proxy asks the server is HTTP/1.1, on a connection of its own."""
+    assert item.head is not None
+    return replace(item.head, target=item.path, minor=1, keep_alive=True)
+
+
 class _Choices:
     """Those of one request."""
 
@@ -219,7 +226,17 @@ class _Choices:
         if self.way is Way.PROXY and head.upgrade:
             early = answer(Reason.BYTES_BEFORE_UPGRADE, head=head.method == b"HEAD")
             return [served, _refused(early, Difference.EARLY_BYTES)]
+        if self.way is Way.PROXY and self._has_no_length():
+            names = frozenset([Difference.CHUNKS_TO_HTTP10])
+            return [Choice(Kind.SERVED, ends=True, names=names)]
         return [served]
+
+    def _has_no_length(self) -> bool:
+        """Whether the proxy's client cannot be told how long the answer is that the proxy gets."""
+        head = self.item.head
+        if head is None or head.minor or head.method == b"HEAD":
+            return False
+        return b"Transfer-Encoding" in reply(asked_by_proxy(self.item)).wire
 
     def _stopped(self, cause: Cause | None, *, head: bool = False) -> bytes:
         assert cause is not None

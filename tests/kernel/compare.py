@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from l7proxy.compiler.head_meaning import Undecided
 from l7proxy.http.answers import CONTINUE
 from l7proxy.reasons import Reason
-from tests.kernel.choices import Choice, Kind, Step
+from tests.kernel.choices import Choice, Kind, Step, asked_by_proxy
 from tests.kernel.differences import Difference, Way
 from tests.kernel.replies import reply
 from tests.kernel.script import Item, Script
@@ -164,9 +164,7 @@ def _fits(choice: Choice, item: Item, answer: Answer | None) -> bool:
             assert item.head is not None
             if choice.raw:
                 return answer.raw == reply(item.head).wire
-            # What the proxy asks the server is HTTP/1.1 on a connection of its own.
-            asked = replace(item.head, target=item.path, minor=1, keep_alive=True)
-            want = reply(asked)
+            want = reply(asked_by_proxy(item))
             return (answer.status, answer.content) == (want.status, want.content)
     return False
 

@@ -62,6 +62,9 @@ class Difference(Enum):
     # The proxy's way.
     EARLY_BYTES = "bytes before the answer to an upgrade take its place at the proxy"
     RESET = "a client that sends on after a request that closes is reset by the proxy"
+    CHUNKS_TO_HTTP10 = (
+        "for a client of HTTP/1.0, an answer that comes in chunks ends with the connection"
+    )
     TIMING = "whether a refused request's content has come decides if the connection goes on"
 
     @property

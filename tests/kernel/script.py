@@ -119,11 +119,11 @@ class _Placed(RequestMachine):
         super()._end()
 
 
-def by_tables(tables: Tables, pieces: Sequence[bytes], *, answered: bool = False) -> Script:
-    """``answered``: each request that offers an upgrade has its answer, which is no, before the
-    next piece is sent."""
+def by_tables(tables: Tables, pieces: Sequence[bytes], *, answered: int = 0) -> Script:
+    """``answered``: in so many pieces, from the first, each request that offers an upgrade has its
+    answer, which is no, before the next piece is sent."""
     script, machine, seen = Script(b"".join(pieces)), _Placed(tables), 0
-    for piece in pieces:
+    for number, piece in enumerate(pieces):
         seen += len(piece)
         for event in machine.feed(piece):
             match event:
@@ -133,7 +133,7 @@ def by_tables(tables: Tables, pieces: Sequence[bytes], *, answered: bool = False
                     )
                 case Stopped(cause, at):
                     _stop(script, machine, cause, at)
-        if answered:
+        if number < answered:
             machine.upgrade_answered(accepted=False)
     ends = iter(machine.ends)
     for item in script.items:
@@ -179,11 +179,11 @@ def _stop(script: Script, machine: _Placed, cause: Cause, at: int) -> None:
 Decide = Callable[[Request], Verdict]
 
 
-def by_parser(decide: Decide, pieces: Sequence[bytes], *, answered: bool = False) -> Script:
+def by_parser(decide: Decide, pieces: Sequence[bytes], *, answered: int = 0) -> Script:
     """The same by ``l7proxy.http``, in the way of the proxy."""
     wire = b"".join(pieces)
     script, at = Script(wire), 0
-    edges = _edges(pieces)
+    edges = _edges(pieces[:answered])
     while at < len(wire):
         item = Item(at)
         try:
@@ -199,7 +199,7 @@ def by_parser(decide: Decide, pieces: Sequence[bytes], *, answered: bool = False
             at = _content(item, request, wire)
             if item.end is None:
                 break
-            if request.upgrade is not None and not (answered and end in edges):
+            if request.upgrade is not None and end not in edges:
                 item = Item(at)
                 refuse_early_bytes(request, len(wire) - at)
         except Refused as refused:

@@ -194,3 +194,34 @@ def test_our_answer_does_not_overtake_the_servers(stage: Stage, road: str) -> No
     """A client that sends its next request while the server is answering."""
     for _ in range(1500):
         played(stage, Case(road, Conduct.FREE, (GET, DENIED)))
+
+
+UPGRADE = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
+HEAD_WITH_UPGRADE = b"HEAD /b-c/b-c/ HTTP/1.1\r\nHost: users\r\n" + UPGRADE + b"\r\n"
+CHAT = b"GET /chat HTTP/1.1\r\nHost: users\r\n" + UPGRADE + b"Sec-WebSocket-Key: x\r\n\r\n"
+LARGE_REFUSED = b"GET /~ HTTP/1.1\r\nHost: users\r\nContent-Length: 3000\r\n\r\n" + b"z" * 3000
+FOUND = {
+    "the answer to a HEAD that offers an upgrade has no content": (
+        Conduct.LOCKSTEP,
+        (HEAD_WITH_UPGRADE, b"GET /a HTTP/1.1\r\nHost: [::1.2.3.4]\r\n\r\n", GET),
+    ),
+    "chunks end the connection of a client of HTTP/1.0 at the proxy": (
+        Conduct.LOCKSTEP,
+        (b"GET /a/..a HTTP/1.0\r\nHost: users\r\nConnection: keep-alive\r\n\r\n", GET),
+    ),
+    "some offers are answered before the next one, and some are not": (Conduct.HASTY, (CHAT,) * 3),
+    "what is sent while our answer leaves may be reset": (
+        Conduct.HELD,
+        (LARGE_REFUSED, GET, b"GET /~ HTTP/1.1\r\nHost: users\r\n\r\n"),
+    ),
+}
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize(("conduct", "pieces"), FOUND.values(), ids=FOUND)
+def test_found_by_fuzzing(
+    stage: Stage, road: str, conduct: Conduct, pieces: tuple[bytes, ...]
+) -> None:
+    """What the long form has met."""
+    for eager in (False, True):
+        played(stage, Case(road, conduct, pieces, eager))

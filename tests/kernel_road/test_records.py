@@ -229,6 +229,22 @@ def test_answer_until_the_end(watched: Town, records: Records, way: str) -> None
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_answer_that_is_none(watched: Town, records: Records, way: str) -> None:
+    """A server that does not speak HTTP: its bytes go on, and what they mean nobody claims."""
+
+    def odd(request: Request) -> Iterable[bytes]:
+        yield b"hello\n"
+        raise ConnectionAbortedError
+
+    with watched.recorder(odd), watched.connect(way) as sock:
+        sock.sendall(get("/ok/odd"))
+        assert Answers(sock).rest() == b"hello\n"
+        (told,) = records.await_all(1)
+    assert (told["verdict"], told["status"], told["reason"]) == ("FORWARDED", None, "rule-allowed")
+    assert not records.risen()["answered"]
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_what_is_no_request(watched: Town, records: Records, way: str) -> None:
     """Its first bytes are in the record, and every refusal names its reason."""
     bad = {
