@@ -127,6 +127,17 @@ def _refused(stage: Stage, progress: Progress) -> Case:
     )
 
 
+def _records(stage: Stage, progress: Progress) -> Case:
+    """What records cost at the rate that is the default."""
+    without, with_records = _loopback(stage.unrecorded()), _loopback(stage.covered)
+    names = ("without records", "1,000 records a second")
+    return Case(
+        {names[0]: Requests(without.load()), names[1]: Requests(with_records.load())},
+        ((names[1], names[0], Aim(0.95)),),
+        (*_serving(without), *_serving(with_records)),
+    )
+
+
 def _many_rules(stage: Stage, progress: Progress) -> Case:
     one, many = _loopback(stage.covered), _loopback(stage.covered, kernel_stage.MANY_PORT)
     names = ("1 rule", f"{kernel_rules.MANY:,} rules")
@@ -203,6 +214,7 @@ BUILDERS: Mapping[str, Builder] = {
     "client outside": _against_direct(_outside, Aim(0.82)),
     "connection per request": _against_direct(_loopback, Aim(0.85), close=True),
     "many rules": _many_rules,
+    "records": _records,
     "other proxies": _others,
     "upload 1 MB, length": _uploads(1 << 20, "length"),
     "upload 1 MB, chunked": _uploads(1 << 20, "chunked"),

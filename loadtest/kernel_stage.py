@@ -7,9 +7,10 @@ that are pods, and a client outside. nginx serves both; uploads are taken by a s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -72,18 +73,28 @@ class Stage:
     direct: Side
     covered: Side
     agent: Agent
+    stack: ExitStack
+    """What else is started ends with it."""
 
     @property
     def agent_pid(self) -> int:
         assert self.agent.process is not None
         return self.agent.process.pid
 
+    def unrecorded(self) -> Side:
+        """Another covered node, whose agent is told of next to no request that is served."""
+        side = self.stack.enter_context(_side("kroad-bare"))
+        _start_agent(side.node, limits={"flow_rate": 1})
+        return side
+
 
 @contextmanager
 def stage() -> Iterator[Stage]:
     """Servers and the agent are running."""
-    with _side("kroad-direct") as direct, _side("kroad") as covered:
-        yield Stage(direct, covered, _start_agent(covered.node))
+    with ExitStack() as stack:
+        direct = stack.enter_context(_side("kroad-direct"))
+        covered = stack.enter_context(_side("kroad"))
+        yield Stage(direct, covered, _start_agent(covered.node), stack)
 
 
 def not_kernel(agent: Agent) -> list[str]:
@@ -124,7 +135,7 @@ def _write_files(folder: Path) -> None:
         (folder / name).write_bytes(b"x" * size)
 
 
-def _start_agent(node: Node) -> Agent:
+def _start_agent(node: Node, **overrides: Any) -> Agent:
     one = [kernel_rules.RULE]
     near = {
         PORT: one,
@@ -136,7 +147,9 @@ def _start_agent(node: Node) -> Agent:
     (node.directory / "policies" / "bench.yaml").write_text(yaml.safe_dump(policy))
     node.write_workloads()
     config = node.directory / "l7proxy.yaml"
-    config.write_text(yaml.safe_dump(node.config(proxy={"workers": 1})))
+    config.write_text(
+        yaml.safe_dump(node.config(proxy={"workers": 1}, access_log="off", **overrides))
+    )
     agent = Agent(node.agent, config)
     agent.start()
     return agent
