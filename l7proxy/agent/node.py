@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +34,15 @@ T = TypeVar("T")
 
 _TEND_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
-_RECORDS, _RECORD_SECONDS = 512, 0.1
+_BUSY_SECONDS, _IDLE_SECONDS = 0.02, 0.1
+"""Between two looks for records of requests: after one that found some, after one that did not."""
+_NICE = 10
+
+
+def _give_way() -> None:
+    """To everybody who serves requests; on Linux a priority is a thread's."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 class Node:
@@ -122,14 +132,23 @@ class Node:
             await self._offer_listeners()
 
     async def record(self) -> None:
-        """Publish what the datapath tells of single requests, until cancelled."""
-        while not self._closed:
-            take = functools.partial(self._datapath.records, _RECORDS)
-            found = await self._on_datapath(take)
+        """Publish what the datapath tells of single requests, until cancelled.
+
+        Little at a time and in a thread that gives way: who is served should not notice.
+        """
+        most = max(1, round(self.config.limits.flow_read_rate * _BUSY_SECONDS))
+
+        def publish() -> int:
+            found = self._datapath.records(most)
             for record in found:
                 self.flows.record(record)
-            # One that has more to tell may have had no room for all of it.
-            await asyncio.sleep(0 if found else _RECORD_SECONDS)
+            return len(found)
+
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, "records", initializer=_give_way) as thread:
+            while not self._closed:
+                found = await loop.run_in_executor(thread, publish)
+                await asyncio.sleep(_BUSY_SECONDS if found else _IDLE_SECONDS)
 
     async def facts(self) -> NodeFacts:
         """For a scrape."""

@@ -6,7 +6,6 @@ when its answer is over, or its connection; in between it waits here.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -75,7 +74,7 @@ class FlowRecords:
     def reset(self, exchange: dict[str, Any], doom: Doom) -> None:
         """A connection is given up; ``exchange`` is its struct http. It gets a record of its own,
         because what came last on it may have been no request yet."""
-        half = self._half.unpack(exchange["server_key"].to_bytes(self._half.size, sys.byteorder))
+        half = self._half.unpack(exchange["server_key"])
         client, server = unpacked(half["client"]), unpacked(exchange["server_address"])
         self._resets.append(
             RequestRecord(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ class Field:
     count: int
 
 
+_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+
 class Layout:
     """A C structure, or a bare number where it has no fields."""
 
@@ -29,6 +33,7 @@ class Layout:
             str(name): Field(offset, width, count)
             for name, offset, width, count in described["fields"]
         }
+        self._struct = struct.Struct(self._format())
 
     def pack(self, value: int | Mapping[str, int | bytes]) -> bytes:
         """The structure's bytes. Arrays are given as bytes; what is left out is zero.
@@ -49,13 +54,17 @@ class Layout:
         return bytes(packed)
 
     def unpack(self, packed: bytes) -> dict[str, Any]:
-        """Field by field: numbers, and bytes for arrays."""
-        values: dict[str, Any] = {}
-        for name, field in self._fields.items():
-            content = packed[field.offset : field.offset + field.width * field.count]
-            single = field.count == 1
-            values[name] = int.from_bytes(content, sys.byteorder) if single else content
-        return values
+        """Field by field: numbers, and bytes for arrays and for structures inside."""
+        return dict(zip(self._fields, self._struct.unpack_from(packed), strict=True))
+
+    def _format(self) -> str:
+        parts, at = ["="], 0
+        for field in self._fields.values():
+            length = field.width * field.count
+            code = _CODES.get(length) if field.count == 1 else None
+            parts.append(f"{field.offset - at}x{code or f'{length}s'}")
+            at = field.offset + length
+        return "".join(parts)
 
     def unpacked(self, packed: bytes) -> Any:
         """As ``unpack``; a bare number as it is."""

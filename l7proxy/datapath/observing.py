@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Observing:
         self._number = number
         self._names = RuleNames(state / RULE_NAMES)
         self._residents: dict[int, Workload] = {}
+        self._lock = threading.Lock()
         self._records: FlowRecords | None = None
         if store.has_kernel_road():
             self._records = FlowRecords(store, ring_bytes(limits), self._names, self._who)
@@ -53,8 +55,9 @@ class Observing:
         self._names.learn(tables)
 
     def records(self, most: int) -> Sequence[RequestRecord]:
-        """What has been told since the last call, of ``most`` pieces of news."""
-        return () if self._records is None else list(self._records.take(most))
+        """What has been told since the last call, of ``most`` pieces of news; any one thread."""
+        with self._lock:
+            return () if self._records is None else list(self._records.take(most))
 
     def tally(self) -> Tally:
         """Counts since the kernel's state was made."""
@@ -76,8 +79,10 @@ class Observing:
 
     def close(self) -> None:
         """Let go; what the kernel tells from now on waits in the ring."""
-        if self._records is not None:
-            self._records.close()
+        with self._lock:
+            if self._records is not None:
+                self._records.close()
+                self._records = None
 
     def _who(self, number: int, address: Address) -> Peer:
         if number == IDENTITY_HOST:

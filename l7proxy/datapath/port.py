@@ -62,7 +62,7 @@ class Datapath(Protocol):
 
     def records(self, most: int) -> Sequence[RequestRecord]:
         """Requests that the datapath has decided itself, told since the last call; of ``most``
-        pieces of news at most."""
+        pieces of news at most. The one call that comes from a thread of its own."""
 
     def tally(self) -> Tally:
         """What it has counted of all of them."""

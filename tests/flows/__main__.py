@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=ALL, help="limits.flow_rate")
     arguments = parser.parse_args()
     wrong = 0
-    with watched(flow_rate=arguments.rate, flow_ring_bytes=1 << 26) as town:
+    with watched(flow_rate=arguments.rate, flow_read_rate=ALL, flow_ring_bytes=1 << 26) as town:
         before = town.metrics()
         begin = time.monotonic()
         said = town.load(arguments.requests // len(town.ways))

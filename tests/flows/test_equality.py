@@ -22,7 +22,7 @@ ALL = 10**9
 @pytest.fixture(scope="module")
 def recorded() -> Iterator[Watched]:
     """Every request has a record."""
-    with watched(flow_rate=ALL, flow_ring_bytes=1 << 26) as made:
+    with watched(flow_rate=ALL, flow_read_rate=ALL, flow_ring_bytes=1 << 26) as made:
         yield made
 
 
