@@ -224,7 +224,7 @@ struct http {
     u64 answered_at; /* when an answer was complete last, in microseconds of CLOCK_MONOTONIC */
     u64 answerer;    /* the task that gave it, by its address */
     u32 accounted;   /* answers that have been counted, of those that the ledger has settled */
-    u32 pad3;
+    u32 now;
     struct walker response;
     struct entry entries[ENTRIES];
 };

@@ -216,7 +216,12 @@ static inline void account(struct http *http, u64 key, const int ended)
             http->counted = 1;
             if (begun) {
                 status = entry->kind - ENTRY_BEGUN;
-                entry->time = (u32)(bpf_ktime_get_ns() / 1000) - entry->time;
+                /* The time at which an answer was complete in this message has just been taken. */
+                u32 now = http->answered_at;
+
+                if (ended || !http->answer_around || number == settled)
+                    now = bpf_ktime_get_ns() / 1000;
+                entry->time = FORGOTTEN(http->now, now) - entry->time;
                 tally_latency(entry->time, entry->what);
             }
             tally_outcome(status, entry->what);

@@ -130,7 +130,7 @@ def _refused(stage: Stage, progress: Progress) -> Case:
 def _records(stage: Stage, progress: Progress) -> Case:
     """What records cost at the rate that is the default."""
     without, with_records = _loopback(stage.unrecorded()), _loopback(stage.covered)
-    names = ("without records", "1,000 records a second")
+    names = ("without records", "records at the default rate")
     return Case(
         {names[0]: Requests(without.load()), names[1]: Requests(with_records.load())},
         ((names[1], names[0], Aim(0.95)),),

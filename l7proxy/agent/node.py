@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 _TEND_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
-_BUSY_SECONDS, _IDLE_SECONDS = 0.02, 0.1
-"""Between two looks for records of requests: after one that found some, after one that did not."""
+_RECORD_SECONDS = 0.1
+"""Between two looks for records of requests."""
 _NICE = 10
 
 
@@ -136,19 +136,17 @@ class Node:
 
         Little at a time and in a thread that gives way: who is served should not notice.
         """
-        most = max(1, round(self.config.limits.flow_read_rate * _BUSY_SECONDS))
+        most = max(1, round(self.config.limits.flow_read_rate * _RECORD_SECONDS))
 
-        def publish() -> int:
-            found = self._datapath.records(most)
-            for record in found:
+        def publish() -> None:
+            for record in self._datapath.records(most):
                 self.flows.record(record)
-            return len(found)
 
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, "records", initializer=_give_way) as thread:
             while not self._closed:
-                found = await loop.run_in_executor(thread, publish)
-                await asyncio.sleep(_BUSY_SECONDS if found else _IDLE_SECONDS)
+                await loop.run_in_executor(thread, publish)
+                await asyncio.sleep(_RECORD_SECONDS)
 
     async def facts(self) -> NodeFacts:
         """For a scrape."""
