@@ -1,6 +1,7 @@
 # The commands of a checkout. Each one installs first what it needs and is missing.
 
 PYTHON := .venv/bin/python
+JOBS ?= 2
 
 .PHONY: help setup demo test lint types bench fuzz soak clean
 .NOTPARALLEL:
@@ -30,7 +31,7 @@ types: setup
 	$(PYTHON) -m mypy
 
 test: lint types
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 bench: setup
 	$(PYTHON) -m loadtest.bench

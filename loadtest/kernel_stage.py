@@ -148,7 +148,7 @@ def _start_agent(node: Node, **overrides: Any) -> Agent:
     node.write_workloads()
     config = node.directory / "l7proxy.yaml"
     config.write_text(
-        yaml.safe_dump(node.config(proxy={"workers": 1}, access_log="off", **overrides))
+        yaml.safe_dump(node.config(proxy={"workers": 1}, **overrides))
     )
     agent = Agent(node.agent, config)
     agent.start()

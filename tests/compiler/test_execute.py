@@ -188,7 +188,11 @@ def test_only_fields_that_rules_look_at_have_tables() -> None:
 
 def test_the_digest_is_of_what_decides() -> None:
     one = compile_admission(of(HttpRule("p", "0", path="/a|/b")))
-    same = compile_admission(of(HttpRule("q", "1", path="/(a|b)")))
+    same = compile_admission(of(HttpRule("p", "0", path="/(a|b)")))
+    for policy, label in (("q", "0"), ("p", "1")):
+        # Its requests are told of by another name.
+        named = compile_admission(of(HttpRule(policy, label, path="/a|/b")))
+        assert named.digest != one.digest
     other = compile_admission(of(HttpRule("p", "0", RuleAction.BLOCK, path="/a|/b")))
     assert one.digest == same.digest != other.digest
     assert compile_admission(of(HttpRule("p", "0", path="/a|/b"), moot=True)).digest != one.digest
