@@ -41,7 +41,7 @@ class Limits:
     overload_answers: int = _count(256, "503s being delivered past the limit of connections")
     drain_timeout: float = _limit(30.0, "from SIGTERM to closing what is still open")
     redirect_credit: int = _count(1048576, "bytes queued to a reader before the kernel uses TCP")
-    flow_rate: int = _count(500, "served requests recorded each second; refusals always are")
+    flow_rate: int = _count(250, "served requests recorded each second; refusals always are")
     flow_read_rate: int = _count(4000, "records read from the kernel each second; more may be lost")
     flow_ring_bytes: int = _count(4194304, "flow records that wait for the agent: some 6,000")
     kernel_roads: int = _count(262144, "identity pairs and port classes that policy speaks of")
