@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 LACKING = """
 import pytest
@@ -20,20 +22,21 @@ def test_without():
 """
 
 
-def run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """pytest on LACKING, with the project's plugin and settings."""
     file = tmp_path / "test_lacking.py"
     file.write_text(LACKING)
     command = [sys.executable, "-m", "pytest", "-p", "tests.support.left_out"]
-    command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), str(file)]
+    command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), str(file), *options]
     kept = {key: value for key, value in os.environ.items() if key != "L7PROXY_REQUIRE_BPF"}
     return subprocess.run(
         command, cwd=ROOT, env=kept | environment, capture_output=True, text=True, check=False
     )
 
 
-def test_what_is_left_out_is_told_loudly(tmp_path: Path) -> None:
-    done = run(tmp_path)
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["here", "in other processes"])
+def test_what_is_left_out_is_told_loudly(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = run(tmp_path, *options)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert any("! 1 TESTS LEFT OUT ON THIS MACHINE !" in line for line in lines)

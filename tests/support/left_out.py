@@ -26,8 +26,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     if os.environ.get("L7PROXY_REQUIRE_BPF") == "1":
         pytest.fail(f"L7PROXY_REQUIRE_BPF=1, but {problem}", pytrace=False)
-    _left_out[item.nodeid.split("::")[0], problem] += 1
     pytest.skip(problem)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Where tests run in several processes, this is called in the one that sums up."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        problem = report.longrepr[2].removeprefix("Skipped: ")
+        _left_out[report.nodeid.split("::")[0], problem] += 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
