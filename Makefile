@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types bench fuzz soak flows clean
+.PHONY: help setup demo test lint types bench fuzz soak flows faults clean
 .NOTPARALLEL:
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make fuzz    hold the kernel's verdicts to the proxy's for MINUTES=30 (root for eBPF)"
 	@echo "make soak    a mixed load on the kernel road for MINUTES=60, all checked (root for eBPF)"
 	@echo "make flows   hold records and metrics to what clients of REQUESTS=100000 saw (root for eBPF)"
+	@echo "make faults  what clients notice when parts are killed, frozen or fed garbage (root for eBPF)"
 	@echo "make setup   Debian packages and the virtual environment in .venv"
 	@echo "make clean   remove .venv, caches and build output"
 
@@ -45,6 +46,9 @@ soak: setup
 
 flows: setup
 	$(PYTHON) -m tests.flows --requests $(or $(REQUESTS),100000)
+
+faults: setup
+	$(PYTHON) -m tests.faults
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
