@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from l7proxy.demo import servers
 from loadtest import peers, subjects
+from loadtest.progress import Progress
 from loadtest.rounds import Aim, Claim, Series, interleave, ratio
 from loadtest.subjects import HOST
 from loadtest.wrk import Load, rate
@@ -21,8 +22,13 @@ DIRECT, OURS, OTHER_ENVOY, OTHER_MITMPROXY = (
 POD_DIRECT, POD_OURS = "pod to pod, direct", "pod to pod, l7proxy transparent"
 
 
+def expected(rounds: int, *, ebpf: bool) -> int:
+    """How many measurements are made."""
+    return rounds * (6 if ebpf else 4)
+
+
 def measure(
-    rounds: int, seconds: float, progress: Callable[[str], None], *, ebpf: bool
+    rounds: int, seconds: float, progress: Progress, *, ebpf: bool
 ) -> tuple[list[Series], list[Claim]]:
     """Requests per second with 32 keep-alive connections and a small GET."""
     with ExitStack() as stack:
@@ -40,14 +46,16 @@ def measure(
     claims = [
         Claim(ratio(found[OURS], found[OTHER_ENVOY]), Aim(0.5)),
         Claim(ratio(found[OURS], found[OTHER_MITMPROXY]), Aim(5.0)),
+        Claim(ratio(found[OURS], found[DIRECT])),
     ]
     if ebpf:
         claims.append(Claim(ratio(found[POD_OURS], found[OTHER_ENVOY]), Aim(0.5)))
+        claims.append(Claim(ratio(found[POD_OURS], found[POD_DIRECT])))
     return list(found.values()), claims
 
 
 @contextmanager
-def _loopback(progress: Callable[[str], None]) -> Iterator[dict[str, Load]]:
+def _loopback(progress: Progress) -> Iterator[dict[str, Load]]:
     """Every proxy in front of one nginx, all in this process's own namespace and cgroup."""
     with subjects.alone() as alone:
         place, folder, to = alone.place, alone.directory, alone.server

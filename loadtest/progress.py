@@ -1,0 +1,77 @@
+"""What is being measured now: a bar with the time left on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+PACE_SECONDS = 120.0
+"""The time left follows from the measurements of so long."""
+
+
+class Progress(Protocol):
+    """Told by the sections what they do."""
+
+    def __call__(self, text: str) -> None:
+        """Something begins."""
+
+    def measured(self) -> None:
+        """One of the measurements that were expected is done."""
+
+
+class Lines:
+    """Each text to ``write``. How many measurements are done is in the texts."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+        self.done = 0
+
+    def __call__(self, text: str) -> None:
+        self._write(text)
+
+    def measured(self) -> None:
+        self.done += 1
+
+
+class Bar:
+    """A task of rich's, of so many measurements."""
+
+    def __init__(self, bar: RichProgress, expected: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=expected)
+
+    def __call__(self, text: str) -> None:
+        self._bar.update(self._task, description=escape(text))
+
+    def measured(self) -> None:
+        self._bar.advance(self._task)
+
+
+@contextmanager
+def shown(console: Console, expected: int) -> Iterator[Progress]:
+    """A bar of ``expected`` measurements if ``console`` is a terminal, and lines if it is not."""
+    if not console.is_terminal:
+        yield Lines(
+            lambda text: console.print(f"... {text}", style="dim", markup=False, highlight=False)
+        )
+        return
+    columns = (
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", style="dim"),
+    )
+    options = {"console": console, "transient": True, "speed_estimate_period": PACE_SECONDS}
+    with RichProgress(*columns, **options) as bar:
+        yield Bar(bar, expected)
