@@ -147,9 +147,7 @@ def _start_agent(node: Node, **overrides: Any) -> Agent:
     (node.directory / "policies" / "bench.yaml").write_text(yaml.safe_dump(policy))
     node.write_workloads()
     config = node.directory / "l7proxy.yaml"
-    config.write_text(
-        yaml.safe_dump(node.config(proxy={"workers": 1}, **overrides))
-    )
+    config.write_text(yaml.safe_dump(node.config(proxy={"workers": 1}, **overrides)))
     agent = Agent(node.agent, config)
     agent.start()
     return agent

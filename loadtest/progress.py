@@ -72,6 +72,7 @@ def shown(console: Console, expected: int) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.description}", style="dim"),
     )
-    options = {"console": console, "transient": True, "speed_estimate_period": PACE_SECONDS}
-    with RichProgress(*columns, **options) as bar:
+    with RichProgress(
+        *columns, console=console, transient=True, speed_estimate_period=PACE_SECONDS
+    ) as bar:
         yield Bar(bar, expected)

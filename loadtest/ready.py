@@ -18,9 +18,7 @@ def expected(rounds: int, *, ebpf: bool) -> int:
     return rounds * (2 if ebpf else 1)
 
 
-def measure(
-    rounds: int, progress: Progress, *, ebpf: bool
-) -> tuple[list[Series], list[Claim]]:
+def measure(rounds: int, progress: Progress, *, ebpf: bool) -> tuple[list[Series], list[Claim]]:
     """Seconds from starting the command to the first good answer about its status."""
     with ExitStack() as stack:
         agents = {"run to ready, userspace": stack.enter_context(subjects.alone()).agent}

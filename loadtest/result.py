@@ -14,7 +14,6 @@ from rich.table import Table
 
 from loadtest.rounds import Aim, Claim, Series
 
-
 _STYLES = {"met": "[green]met[/]", "MISSED": "[bold red]MISSED[/]", "": ""}
 
 
@@ -99,9 +98,7 @@ def read(path: Path) -> list[Claim]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ResultError(
-            f"{path}: not a report of a benchmark: {where}: {first['msg']}"
-        ) from None
+        raise ResultError(f"{path}: not a report of a benchmark: {where}: {first['msg']}") from None
     return [each.claim() for each in found.promised]
 
 

@@ -26,9 +26,7 @@ def expected(rounds: int) -> int:
     return rounds * 2 * len(CASES)
 
 
-def measure(
-    rounds: int, seconds: float, progress: Progress
-) -> tuple[list[Series], list[Claim]]:
+def measure(rounds: int, seconds: float, progress: Progress) -> tuple[list[Series], list[Claim]]:
     """Requests per second of each case, direct and short-circuited."""
     with (
         subjects.pods("bench-direct", policy=False) as plain,
