@@ -15,6 +15,7 @@ from loadtest import peers
 UNKNOWN = "unknown"
 _TIMEOUT = 20.0
 _NUMBER = re.compile(r"(?<![\w.])v?(\d+\.\d+[\w.+~-]*)")
+_PATH = re.compile(r"(?<!\S)/\S*")
 _PROGRAMS = {
     "nginx": ("nginx", "-v"),
     "wrk": ("wrk", "-v"),
@@ -57,8 +58,8 @@ def versions() -> dict[str, str]:
 
 def version_in(text: str) -> str:
     """The first thing that looks like a version in what a program says of itself."""
-    # Envoy has the version between slashes, after a hash of its sources.
-    found = _NUMBER.search(text.replace("/", " "))
+    # Envoy begins with its path, and has the version between slashes, after a hash.
+    found = _NUMBER.search(_PATH.sub("", text).replace("/", " "))
     return found[1].rstrip(".-") if found else UNKNOWN
 
 

@@ -17,13 +17,13 @@ from loadtest.rounds import Claim
 WIN, LOSS = "#0072B2", "#D55E00"
 _INK, _PALE = "#222222", "#DDDDDD"
 _ROW, _TOP, _BOTTOM, _EDGE = 24, 74, 34, 16
-_AXIS, _NOTE, _LETTER = 420, 176, 6.6
+_AXIS, _NOTE, _LETTER = 420, 230, 6.6
 _SIZE = 5.0
 _OF_MEDIANS = ", of medians"
 _MAX_TICKS = 9
 _STEPS = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
-_LINEAR_UP_TO = 4.0
-"""Where the highest value is more than so many times the lowest, ticks are 1, 2, 5, 10 ..."""
+_LINEAR_UP_TO, _FINE_UP_TO = 4.0, 20.0
+"""Of the highest value over the lowest: beyond, ticks are no longer evenly spaced, and fewer."""
 
 
 Point = tuple[float, float]
@@ -95,7 +95,8 @@ def ticks(low: float, high: float) -> list[float]:
     """Round values between, so many as can be read."""
     if high / low > _LINEAR_UP_TO:
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        found = [digit * 10.0**power for power in range(first, last + 1) for digit in (1, 2, 5)]
+        digits = (1, 1.5, 2, 3, 5, 7) if high / low < _FINE_UP_TO else (1, 2, 5)
+        found = [digit * 10.0**power for power in range(first, last + 1) for digit in digits]
         return [value for value in found if low <= value <= high]
     step = next((each for each in _STEPS if (high - low) / each <= _MAX_TICKS), _STEPS[-1])
     numbers = range(math.ceil(low / step), math.floor(high / step) + 1)
@@ -126,7 +127,7 @@ def _legend(image: Element, better: str, worse: str) -> None:
     ):
         middle = x + 8
         if kind == "aim":
-            _aim(image, middle, y)
+            _aim(image, middle, y + 8)
         elif kind == "spread":
             _whisker(image, x, x + 16, y, _INK)
         else:
@@ -150,9 +151,9 @@ def _row(image: Element, scale: Scale, text: str, claim: Claim, y: float) -> Non
     low, high = claim.series.spread
     median, aim = claim.series.median, claim.aim
     row = SubElement(image, "g", {"class": "win" if is_win(claim) else "loss"})
-    note = f"{median:.2f}x" + (f"  aim {aim}" if aim else "")
+    note = f"{median:.2f}x" + (f", aim {aim}" if aim else "")
     if not claim.met:
-        note += "  missed"
+        note += ", missed"
     SubElement(row, "title").text = f"{claim.series.name}: {note}, from {low:.2f} to {high:.2f}"
     _text(row, scale.left - 12, y + 4, text, anchor="end")
     if aim:
