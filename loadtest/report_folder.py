@@ -76,7 +76,7 @@ def markdown(series: Sequence[Series], claims: Sequence[Claim], about: Mapping[s
         f"{sum(map(plot.is_win, ratios))} of {len(ratios)} ratios are wins, and"
         f" {sum(each.met for each in aims)} of {len(aims)} aims are met.",
         *(f"**{_cell(warning)}**" for warning in about.get("warnings", ())),
-        _table(("", ""), _flat(about)),
+        _table(("", ""), _flat(about), 2),
     ]
     for chapter in CHAPTERS:
         held = [each for each in claims if chapter.holds(each)]
@@ -111,12 +111,12 @@ def _claims(claims: Iterable[Claim]) -> str:
 
 
 def _flat(about: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """Machine, versions and settings, one to a line."""
+    """Machine, versions and settings, one to a line; without those that say nothing."""
     for name, value in about.items():
         if isinstance(value, Mapping):
-            yield from ((f"{name}: {key}", str(each)) for key, each in value.items())
-        elif name != "warnings":
-            yield name, str(value)
+            yield from ((f"{name}: {key}", each) for key, each in _flat(value))
+        elif name != "warnings" and value not in ("", ()):
+            yield name, ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:

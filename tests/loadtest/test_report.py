@@ -28,6 +28,7 @@ ABOUT = {
     "date": "2026-01-02T03:04:05+00:00",
     "machine": {"cpus": 2},
     "versions": {"nginx": "1.22.1"},
+    "settings": {"only": ("kernel", "idle"), "cases": ""},
     "warnings": ["left out | <all>"],
 }
 
@@ -59,6 +60,8 @@ def test_the_tables_say_what_was_won_lost_and_left_out(tmp_path: Path) -> None:
     assert "| memory (bytes) | 21,000 |" in text
     assert "| direct | req/s | 105.00 | 100.00 | 110.00 |" in text
     assert "| versions: nginx | 1.22.1 |" in text
+    assert "| settings: only | kernel, idle |" in text
+    assert "settings: cases" not in text
     assert "**left out \\| &lt;all>**" in text
 
 
