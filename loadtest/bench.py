@@ -125,7 +125,8 @@ def _run(
     series: list[Series] = []
     claims: list[Claim] = []
     try:
-        with progress.shown(console, sum(expected for expected, _ in sections)) as tell:
+        expected = sum(count for count, _ in sections)
+        with progress.shown(console, expected, settings.seconds) as tell:
             for _, measure in sections:
                 found = measure(tell)
                 series += found[0]

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from loadtest.result import number
@@ -35,7 +36,7 @@ class Verdict(StrEnum):
 class Change:
     """One ratio, then and now; one of the two may be missing."""
 
-    name: str
+    label: str
     then: Claim | None
     now: Claim | None
 
@@ -59,19 +60,21 @@ def compare(then: Sequence[Claim], now: Sequence[Claim], *, whole: bool) -> list
     before = {each.series.name: each for each in then if each.is_ratio}
     after = {each.series.name: each for each in now if each.is_ratio}
     names = dict.fromkeys((*before, *after) if whole else after)
-    return [Change(name, before.get(name), after.get(name)) for name in names]
+    labels = {name: each.label for name, each in (before | after).items()}
+    return [Change(labels[name], before.get(name), after.get(name)) for name in names]
 
 
 def show(console: Console, changes: Sequence[Change]) -> None:
-    """A table: case, then, now, verdict."""
+    """A table: case, then, now, verdict; medians with the lowest and the highest."""
     table = Table("ratio", box=SIMPLE_HEAD)
-    for column in ("then", "lowest, highest", "now", "lowest, highest", "verdict"):
+    for column in ("then", "now", "verdict"):
         table.add_column(column, justify="right")
     styles = {Verdict.GAIN: "green", Verdict.LOSS: "bold red", Verdict.MISSING: "bold red"}
     for change in changes:
         verdict = change.verdict
         style = styles.get(verdict, "")
-        table.add_row(change.name, *_cells(change.then), *_cells(change.now), verdict, style=style)
+        then, now = _cell(change.then), _cell(change.now)
+        table.add_row(escape(change.label), then, now, verdict, style=style)
     console.print(table)
 
 
@@ -84,8 +87,8 @@ def _is_worse(one: Claim, other: Claim) -> bool:
     return one_median > max(high, median / (1 - NOISE)) and one_low > median
 
 
-def _cells(claim: Claim | None) -> tuple[str, str]:
+def _cell(claim: Claim | None) -> str:
     if claim is None:
-        return "", ""
+        return ""
     low, high = claim.series.spread
-    return number(claim.series.median), f"{number(low)}, {number(high)}"
+    return f"{number(claim.series.median)} ({number(low)} to {number(high)})"

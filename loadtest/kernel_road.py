@@ -17,7 +17,7 @@ from loadtest.kernel_cases import BUILDERS, DIRECT, KERNEL, Case, probes_of
 from loadtest.kernel_stage import Stage
 from loadtest.probes import Requests
 from loadtest.progress import Progress
-from loadtest.rounds import Claim, Measure, Series, interleave, ratio, ratio_of_medians
+from loadtest.rounds import OF_MEDIANS, Claim, Measure, Series, interleave, ratio, ratio_of_medians
 
 MEMORY = "memory"
 TITLES = (*BUILDERS, MEMORY)
@@ -102,7 +102,7 @@ def _latencies(title: str, case: Case) -> tuple[list[Series], list[Claim]]:
         for name, probe in ((DIRECT, direct), (KERNEL, kernel))
     ]
     compared = ratio_of_medians(found[1], found[0])
-    name = f"{title}, p99: {KERNEL} / {DIRECT}, of medians"
+    name = f"{title}, p99: {KERNEL} / {DIRECT}{OF_MEDIANS}"
     return found, [Claim(replace(compared, name=name), case.p99)]
 
 

@@ -19,7 +19,6 @@ _INK, _PALE = "#222222", "#DDDDDD"
 _ROW, _TOP, _BOTTOM, _EDGE = 24, 74, 34, 16
 _AXIS, _NOTE, _LETTER = 420, 230, 6.6
 _SIZE = 5.0
-_OF_MEDIANS = ", of medians"
 _MAX_TICKS = 9
 _STEPS = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
 _LINEAR_UP_TO, _FINE_UP_TO = 4.0, 20.0
@@ -52,7 +51,7 @@ def is_win(claim: Claim) -> bool:
 def draw(title: str, claims: Sequence[Claim], better: str, worse: str) -> str:
     """SVG of ratios, the best first; ``better`` and ``worse`` name what is a win and a loss."""
     claims = sorted(claims, key=_goodness, reverse=True)
-    labels = [label(each) for each in claims]
+    labels = [each.label for each in claims]
     left = _EDGE + max((len(text) for text in labels), default=0) * _LETTER + 14
     width = left + _AXIS + _NOTE
     height = _TOP + _ROW * len(claims) + _BOTTOM
@@ -78,17 +77,6 @@ def draw(title: str, claims: Sequence[Claim], better: str, worse: str) -> str:
         _row(image, scale, text, claim, _TOP + _ROW * number + _ROW / 2)
     indent(image)
     return tostring(image, encoding="unicode") + "\n"
-
-
-def label(claim: Claim) -> str:
-    """What is compared; with what only where it is no direct connection."""
-    name = claim.series.name.removesuffix(_OF_MEDIANS)
-    return name.rpartition(" / ")[0] if is_against_direct(claim) else name
-
-
-def is_against_direct(claim: Claim) -> bool:
-    """Whether the ratio is one to direct connections."""
-    return claim.series.name.removesuffix(_OF_MEDIANS).rpartition(" / ")[2].endswith("direct")
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
 
 from rich.console import Console
@@ -11,10 +12,12 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    ProgressColumn,
+    Task,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 PACE_SECONDS = 120.0
 """The time left follows from the measurements of so long."""
@@ -44,6 +47,22 @@ class Lines:
         self.done += 1
 
 
+class TimeLeft(ProgressColumn):
+    """From the pace of the measurements so far; before, as if each took its ``seconds`` alone."""
+
+    max_refresh = 0.5
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        if left is None:
+            left = (task.remaining or 0.0) * self._seconds
+        return Text(f"about {timedelta(seconds=round(left))} left", style="progress.remaining")
+
+
 class Bar:
     """A task of rich's, of so many measurements."""
 
@@ -59,8 +78,11 @@ class Bar:
 
 
 @contextmanager
-def shown(console: Console, expected: int) -> Iterator[Progress]:
-    """A bar of ``expected`` measurements if ``console`` is a terminal, and lines if it is not."""
+def shown(console: Console, expected: int, seconds: float) -> Iterator[Progress]:
+    """A bar if ``console`` is a terminal, and lines if it is not.
+
+    ``expected`` measurements are to come, of ``seconds`` each or of about as much.
+    """
     if not console.is_terminal:
         yield Lines(
             lambda text: console.print(f"... {text}", style="dim", markup=False, highlight=False)
@@ -69,7 +91,7 @@ def shown(console: Console, expected: int) -> Iterator[Progress]:
     columns = (
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TimeLeft(seconds),
         TextColumn("{task.description}", style="dim"),
     )
     with RichProgress(

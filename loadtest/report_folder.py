@@ -94,7 +94,7 @@ def markdown(series: Sequence[Series], claims: Sequence[Claim], about: Mapping[s
 def _chapter_of(claim: Claim) -> Chapter:
     if not claim.more_is_better:
         return LATENCY
-    return DIRECT if plot.is_against_direct(claim) else OTHERS
+    return DIRECT if claim.is_against_direct else OTHERS
 
 
 def _claims(claims: Iterable[Claim]) -> str:

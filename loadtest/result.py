@@ -94,7 +94,7 @@ def read(path: Path) -> list[Claim]:
     try:
         found = _Document.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ResultError(f"{path}: {error.strerror}") from None
+        raise ResultError(f"{path}: {error.strerror}; make bench writes one") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -11,6 +11,7 @@ from loadtest.progress import Progress
 Measure = Callable[[], float]
 RATIO = "x"
 """The unit of a ratio."""
+OF_MEDIANS = ", of medians"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,19 @@ class Claim:
         return self.series.unit == RATIO
 
     @property
+    def is_against_direct(self) -> bool:
+        return self._compared.rpartition(" / ")[2].endswith("direct")
+
+    @property
+    def label(self) -> str:
+        """What is compared; with what only where that is no direct connection."""
+        return self._compared.rpartition(" / ")[0] if self.is_against_direct else self._compared
+
+    @property
+    def _compared(self) -> str:
+        return self.series.name.removesuffix(OF_MEDIANS)
+
+    @property
     def more_is_better(self) -> bool:
         return self.aim is None or self.aim.at_least
 
@@ -103,7 +117,7 @@ def ratio_of_medians(above: Series, below: Series) -> Series:
     """
     value = above.median / below.median
     scatter = ratio(above, below).values
-    return Series(f"{above.name} / {below.name}, medians", RATIO, (value,), scatter)
+    return Series(f"{above.name} / {below.name}{OF_MEDIANS}", RATIO, (value,), scatter)
 
 
 def flatten(found: Sequence[Mapping[str, Series]]) -> list[Series]:

@@ -72,7 +72,7 @@ def test_a_case_that_is_gone_fails_a_whole_run_and_no_other() -> None:
     then = [claim(1.0), claim(1.0, name="gone / b")]
     now = [claim(1.0), claim(1.0, name="more / b")]
     whole = compare(then, now, whole=True)
-    assert [(each.name, each.verdict) for each in whole] == [
+    assert [(each.label, each.verdict) for each in whole] == [
         ("a / b", Verdict.SAME),
         ("gone / b", Verdict.MISSING),
         ("more / b", Verdict.NEW),

@@ -88,7 +88,7 @@ def test_a_report_that_is_not_there_is_an_error_before_anything_is_measured(
     done = CliRunner().invoke(bench.main, ["--against", str(tmp_path / "no")])
     assert (done.exit_code, done.output) == (
         1,
-        f"Error: {tmp_path / 'no'}: No such file or directory\n",
+        f"Error: {tmp_path / 'no'}: No such file or directory; make bench writes one\n",
     )
 
 
@@ -115,7 +115,7 @@ def test_lines_or_a_bar_with_how_many_measurements_are_done() -> None:
         Console(file=terminal, width=100, force_terminal=True),
     )
     for console in consoles:
-        with progress.shown(console, 4) as tell:
+        with progress.shown(console, 4, 30.0) as tell:
             interleave({"[a]": lambda: 1.0, "b": lambda: 2.0}, 2, "x", tell)
     assert plain.getvalue().splitlines() == [
         "... round 1 of 2: [a]",
@@ -123,5 +123,6 @@ def test_lines_or_a_bar_with_how_many_measurements_are_done() -> None:
         "... round 2 of 2: b",
         "... round 2 of 2: [a]",
     ]
+    assert "about 0:02:00 left" in terminal.getvalue()
     assert "4/4" in terminal.getvalue()
     assert "round 2 of 2: [a]" in terminal.getvalue()
