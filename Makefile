@@ -12,7 +12,7 @@ help:
 	@echo "make lint    ruff: rules and formatting"
 	@echo "make types   mypy, strict"
 	@echo "make bench   measure the roads against direct connections and other proxies"
-	@echo "make bench-check  the same, held against the report in loadtest/report"
+	@echo "make bench-check  make bench, held against the report in loadtest/report"
 	@echo "make fuzz    hold the kernel's verdicts to the proxy's for MINUTES=30 (root for eBPF)"
 	@echo "make soak    a mixed load on the kernel road for MINUTES=60, all checked (root for eBPF)"
 	@echo "make setup   Debian packages and the virtual environment in .venv"

@@ -43,6 +43,7 @@ def test_a_loss_is_beyond_the_spread_of_both_and_a_tenth(
 def test_of_latencies_less_is_better() -> None:
     then = claim(1.0, 1.1, 0.9, aim=AT_MOST)
     assert verdict(then, claim(1.3, 1.4, 1.2, aim=AT_MOST)) is Verdict.LOSS
+    assert verdict(then, claim(1.3, 1.4, 0.9, aim=AT_MOST)) is Verdict.SAME
     assert verdict(then, claim(0.7, 0.8, 0.6, aim=AT_MOST)) is Verdict.GAIN
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
@@ -90,6 +92,47 @@ def test_a_report_that_is_not_there_is_an_error_before_anything_is_measured(
         1,
         f"Error: {tmp_path / 'no'}: No such file or directory; make bench writes one\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("now", "exit_code", "said"),
+    [
+        ([Claim(Series("kernel / Envoy 1.40", RATIO, (11.5,)))], 0, "as then"),
+        ([Claim(Series("kernel / Envoy 1.40", RATIO, (9.0,)))], 1, "LOSS"),
+        ([Claim(Series("another / direct", RATIO, (9.0,)))], 1, "nothing was measured that"),
+    ],
+)
+def test_a_run_that_is_held_against_a_report_fails_on_a_loss_and_leaves_the_report(
+    now: list[Claim], exit_code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_folder.write(tmp_path, RATES, CLAIMS, ABOUT)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(bench, "_run", lambda console, settings, warn: (RATES, now))
+    argv = ["--only", "kernel", "--against", str(tmp_path / report_folder.JSON)]
+    done = CliRunner().invoke(bench.main, argv)
+    assert done.exit_code == exit_code
+    assert said in done.output
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_writes_its_report_with_machine_versions_and_warnings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(
+        console: Console, settings: bench.Settings, warn: Callable[[str], None]
+    ) -> tuple[list[Series], list[Claim]]:
+        warn("this is not the kernel road")
+        return RATES, CLAIMS
+
+    monkeypatch.setattr(bench, "_run", run)
+    done = CliRunner().invoke(bench.main, ["--rounds", "2", "--report", str(tmp_path / "new")])
+    assert done.exit_code == 0
+    document = json.loads((tmp_path / "new" / report_folder.JSON).read_text())
+    assert document["machine"]["cpus"] >= 1
+    assert document["versions"]["Python"] == platform.python_version()
+    assert document["settings"]["rounds"] == 2
+    assert document["warnings"] == ["this is not the kernel road"]
+    assert "**this is not the kernel road**" in (tmp_path / "new" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
