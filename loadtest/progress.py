@@ -17,6 +17,7 @@ from rich.progress import (
     TextColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 from rich.text import Text
 
 PACE_SECONDS = 120.0
@@ -88,13 +89,19 @@ def shown(console: Console, expected: int, seconds: float) -> Iterator[Progress]
             lambda text: console.print(f"... {text}", style="dim", markup=False, highlight=False)
         )
         return
+    # Of the text is shown what the width has room for; a bar of two lines would flicker.
+    shortened = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     columns = (
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeLeft(seconds),
-        TextColumn("{task.description}", style="dim"),
+        TextColumn("{task.description}", style="dim", table_column=shortened),
     )
     with RichProgress(
-        *columns, console=console, transient=True, speed_estimate_period=PACE_SECONDS
+        *columns,
+        console=console,
+        transient=True,
+        expand=True,
+        speed_estimate_period=PACE_SECONDS,
     ) as bar:
         yield Bar(bar, expected)

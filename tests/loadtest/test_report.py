@@ -67,6 +67,17 @@ def test_the_tables_say_what_was_won_lost_and_left_out(tmp_path: Path) -> None:
     assert "**left out \\| &lt;all>**" in text
 
 
+def test_a_bar_is_one_line_however_long_its_text_is() -> None:
+    terminal = StringIO()
+    console = Console(file=terminal, width=60, force_terminal=True, color_system=None)
+    with progress.shown(console, 4, 30.0) as tell:
+        tell("installing " + "something " * 20)
+    lines = terminal.getvalue().splitlines()
+    (last,) = (line for line in lines if "installing" in line)
+    assert "0/4 about 0:02:00 left installing" in last
+    assert "…" in last
+
+
 def test_the_spread_of_a_ratio_of_medians_is_that_of_the_rounds() -> None:
     above, below = Series("a", "us", (9.0, 2.0, 4.0)), Series("b", "us", (1.0, 8.0, 2.0))
     assert ratio_of_medians(above, below).spread == (0.25, 9.0)
