@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from l7proxy.demo import servers
+from l7proxy.demo.agents import AgentError
 from loadtest import peers, subjects
 from loadtest.progress import Progress
 from loadtest.rounds import Aim, Claim, Series, interleave, ratio
@@ -19,6 +20,8 @@ DIRECT, OURS, OTHER_ENVOY, OTHER_MITMPROXY = (
     "Envoy 1.40",
     "mitmproxy",
 )
+NOT_IN_THE_KERNEL = {"kernel_table_bytes": 1}
+"""No rule fits into so little: the proxy decides them all."""
 POD_DIRECT, POD_OURS = "pod to pod, direct", "pod to pod, l7proxy transparent"
 
 
@@ -79,9 +82,15 @@ def _loopback(progress: Progress) -> Iterator[dict[str, Load]]:
 @contextmanager
 def _pods() -> Iterator[dict[str, Load]]:
     """The same small GET between pods: plainly, and through the transparent proxy."""
-    with subjects.pods("bench-direct") as plain, subjects.pods("bench-proxy") as covered:
+    with (
+        subjects.pods("bench-direct") as plain,
+        subjects.pods("bench-proxy", limits=NOT_IN_THE_KERNEL) as covered,
+    ):
         covered.agent.start()
         yield {
             name: Load(pods.client, f"http://{pods.server.ip}:{subjects.POD_PORT}/users/7")
             for name, pods in ((POD_DIRECT, plain), (POD_OURS, covered))
         }
+        roads = covered.agent.ask("status")["roads"]
+        if roads["kernel"]:
+            raise AgentError(f"{POD_OURS}: not through the proxy alone, but by road: {roads}")
