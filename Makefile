@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types bench fuzz soak flows faults clean
+.PHONY: help setup demo test lint types bench bench-check fuzz soak flows faults clean
 .NOTPARALLEL:
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make lint    ruff: rules and formatting"
 	@echo "make types   mypy, strict"
 	@echo "make bench   measure the roads against direct connections and other proxies"
+	@echo "make bench-check  make bench, held against the report in loadtest/report"
 	@echo "make fuzz    hold the kernel's verdicts to the proxy's for MINUTES=30 (root for eBPF)"
 	@echo "make soak    a mixed load on the kernel road for MINUTES=60, all checked (root for eBPF)"
 	@echo "make flows   hold records and metrics to what clients of REQUESTS=100000 saw (root for eBPF)"
@@ -36,7 +37,10 @@ test: lint types
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 bench: setup
-	$(PYTHON) -m loadtest.bench
+	$(PYTHON) -m loadtest.bench --report loadtest/report
+
+bench-check: setup
+	$(PYTHON) -m loadtest.bench --against loadtest/report/report.json
 
 fuzz: setup
 	$(PYTHON) -m tests.kernel.fuzz --minutes $(or $(MINUTES),30)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import resource
 import socket
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from l7proxy.demo.client import exchange
 from loadtest import processes, subjects
+from loadtest.progress import Progress
 from loadtest.rounds import Aim, Claim, Series
 
 CONNECTIONS = 10_000
 MAX_BYTES = 30_000
 LONG = 3600.0
 WORKERS = 2
+EXPECTED = 1
+"""How many measurements are made."""
 
 
-def measure(progress: Callable[[str], None], connections: int) -> tuple[list[Series], list[Claim]]:
+def measure(progress: Progress, connections: int) -> tuple[list[Series], list[Claim]]:
     """Bytes per connection, each of which made one request and then fell silent."""
     allow_descriptors(connections + 100)
     limits = {"idle_timeout": LONG, "connections": connections + 100}
@@ -31,6 +33,7 @@ def measure(progress: Callable[[str], None], connections: int) -> tuple[list[Ser
         before = processes.memory(alone.agent.process.pid)
         _open(stack, alone.listener, connections)
         after = processes.memory(alone.agent.process.pid)
+        progress.measured()
     found = Series("memory per idle connection", "bytes", ((after - before) / connections,))
     return [found], [Claim(found, Aim(MAX_BYTES, at_least=False))]
 

@@ -11,11 +11,10 @@ from loadtest import kernel_rules, kernel_stage, peers
 from loadtest.answers import Check
 from loadtest.kernel_stage import HOST, Side, Stage
 from loadtest.probes import Megabytes, Probe, Requests
+from loadtest.progress import Progress
 from loadtest.rounds import Aim
 from loadtest.uploads import Upload
 from loadtest.wrk import Load
-
-Progress = Callable[[str], None]
 
 DIRECT, KERNEL = "direct", "kernel"
 NO_SLOWER = Aim(1.0, at_least=False)
@@ -222,3 +221,8 @@ BUILDERS: Mapping[str, Builder] = {
     "upload 100 MB, chunked": _uploads(100 << 20, "chunked"),
 }
 """By title, in the order in which they are measured."""
+
+
+def probes_of(title: str) -> int:
+    """How many subjects a case has, before it is built."""
+    return 4 if BUILDERS[title] is _others else 2

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from l7proxy.datapath import libbpf
 from loadtest import kernel_rules, kernel_stage, processes
 from loadtest.answers import AnswerError
 from loadtest.kernel_stage import HOST, Side, Stage
+from loadtest.progress import Progress
 from loadtest.rounds import Series
 
 CLIENT = Path(__file__).with_name("idle_client.py")
@@ -26,10 +27,12 @@ FIRST = 50
 """Connections that make everyone load what is needed for any."""
 SETTLE_SECONDS = 1.0
 CLOSE_SECONDS = 60.0
+EXPECTED = 2
+"""How many measurements are made."""
 KERNEL_KEYS = ("Slab", "VmallocUsed", "Percpu")
 
 
-def measure(stage: Stage, connections: int, progress: Callable[[str], None]) -> list[Series]:
+def measure(stage: Stage, connections: int, progress: Progress) -> list[Series]:
     """Bytes for each of ``connections`` connections that made one request and fell silent."""
     with _held(stage.direct, FIRST), _held(stage.covered, FIRST):
         start = _meminfo()
@@ -37,10 +40,12 @@ def measure(stage: Stage, connections: int, progress: Callable[[str], None]) -> 
         with _held(stage.direct, connections):
             middle = _meminfo()
             maps, agent = _map_bytes(stage), processes.memory(stage.agent_pid)
+            progress.measured()
             progress(f"{connections} idle connections, policed")
             with _held(stage.covered, connections):
                 end = _meminfo()
                 maps_end, agent_end = _map_bytes(stage), processes.memory(stage.agent_pid)
+                progress.measured()
 
     def each(title: str, difference: float) -> Series:
         return Series(f"idle connection, {title}", "bytes", (difference / connections,))

@@ -13,10 +13,11 @@ from functools import partial
 
 from l7proxy.demo.agents import Agent
 from loadtest import idle, kernel_memory, kernel_stage
-from loadtest.kernel_cases import BUILDERS, DIRECT, KERNEL, Case
+from loadtest.kernel_cases import BUILDERS, DIRECT, KERNEL, Case, probes_of
 from loadtest.kernel_stage import Stage
 from loadtest.probes import Requests
-from loadtest.rounds import Claim, Measure, Series, interleave, ratio, ratio_of_medians
+from loadtest.progress import Progress
+from loadtest.rounds import OF_MEDIANS, Claim, Measure, Series, interleave, ratio, ratio_of_medians
 
 MEMORY = "memory"
 TITLES = (*BUILDERS, MEMORY)
@@ -26,17 +27,24 @@ PROXY_CONNECTIONS = 5000
 Say = Callable[[str], None]
 
 
+def expected(rounds: int, only: str = "") -> int:
+    """How many measurements are made."""
+    chosen = _chosen(only)
+    probes = sum(probes_of(title) for title in chosen if title in BUILDERS)
+    return rounds * probes + (kernel_memory.EXPECTED if MEMORY in chosen else 0)
+
+
 def measure(
     rounds: int,
     seconds: float,
-    progress: Say,
+    progress: Progress,
     warn: Say,
     *,
     connections: int = idle.CONNECTIONS,
     only: str = "",
 ) -> tuple[list[Series], list[Claim]]:
     """Every case whose title the regular expression ``only`` is found in."""
-    chosen = [title for title in TITLES if re.search(only, title)]
+    chosen = _chosen(only)
     # Inherited by the servers, which hold one end of every idle connection.
     idle.allow_descriptors(connections + 1000)
     with kernel_stage.stage() as stage:
@@ -57,8 +65,12 @@ def measure(
     return series, claims
 
 
+def _chosen(only: str) -> list[str]:
+    return [title for title in TITLES if re.search(only, title)]
+
+
 def _measured(
-    cases: dict[str, Case], rounds: int, seconds: float, progress: Say
+    cases: dict[str, Case], rounds: int, seconds: float, progress: Progress
 ) -> tuple[list[Series], list[Claim]]:
     series: list[Series] = []
     claims: list[Claim] = []
@@ -90,7 +102,7 @@ def _latencies(title: str, case: Case) -> tuple[list[Series], list[Claim]]:
         for name, probe in ((DIRECT, direct), (KERNEL, kernel))
     ]
     compared = ratio_of_medians(found[1], found[0])
-    name = f"{title}, p99: {KERNEL} / {DIRECT}, of medians"
+    name = f"{title}, p99: {KERNEL} / {DIRECT}{OF_MEDIANS}"
     return found, [Claim(replace(compared, name=name), case.p99)]
 
 
@@ -102,7 +114,7 @@ def _processor(title: str, case: Case) -> tuple[list[Series], list[Claim]]:
     return [found], [Claim(found, case.cpu)]
 
 
-def _memory(stage: Stage, count: int, progress: Say, warn: Say) -> list[Series]:
+def _memory(stage: Stage, count: int, progress: Progress, warn: Say) -> list[Series]:
     found = kernel_memory.measure(stage, count, progress)
     if min(each.median for each in found[:2]) < 0:
         warn("others freed kernel memory meanwhile: what idle connections cost is not known")

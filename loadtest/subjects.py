@@ -76,7 +76,9 @@ def alone(limits: Mapping[str, float] | None = None, workers: int = 1) -> Iterat
 
 
 @contextmanager
-def pods(label: str, *, policy: bool = True) -> Iterator[Pods]:
+def pods(
+    label: str, *, policy: bool = True, limits: Mapping[str, float] | None = None
+) -> Iterator[Pods]:
     """Without ``policy`` no rule concerns the two pods."""
     with Node(label) as node:
         client, server = node.add_pod("client"), node.add_pod("users")
@@ -89,7 +91,8 @@ def pods(label: str, *, policy: bool = True) -> Iterator[Pods]:
         if policy:
             _write_policy(node.directory, POD_PORT)
         config = node.directory / "l7proxy.yaml"
-        config.write_text(yaml.safe_dump(node.config(proxy={"workers": 1})))
+        settings = node.config(proxy={"workers": 1}, limits=dict(limits or {}))
+        config.write_text(yaml.safe_dump(settings))
         yield Pods(node, client, server, Agent(node.agent, config))
 
 

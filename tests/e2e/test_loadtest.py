@@ -13,6 +13,7 @@ from l7proxy.demo import servers
 from l7proxy.demo.places import Place
 from loadtest import kernel_road, kernel_rules, peers, processes, uploads, wrk
 from loadtest.answers import AnswerError, Check
+from loadtest.progress import Lines
 from loadtest.rounds import Aim, Claim, Series, interleave, ratio, ratio_of_medians
 
 HOST = "127.0.0.1"
@@ -27,7 +28,7 @@ def test_rounds_are_interleaved_and_every_second_one_runs_backwards() -> None:
         return float(len(order))
 
     measures = {name: partial(measure, name) for name in "abc"}
-    found = interleave(measures, 2, "x", lambda text: None)
+    found = interleave(measures, 2, "x", Lines(str))
     assert "".join(order) == "abccba"
     assert found["a"].values == (1.0, 6.0)
 
@@ -150,9 +151,9 @@ def test_other_proxies_have_the_same_rule(
 @pytest.mark.needs_command("nginx", "wrk")
 def test_the_kernel_roads_section_measures_what_it_promises() -> None:
     said: list[str] = []
-    series, claims = kernel_road.measure(
-        1, 0.2, lambda text: None, said.append, connections=20, only=SMOKE
-    )
+    progress = Lines(str)
+    series, claims = kernel_road.measure(1, 0.2, progress, said.append, connections=20, only=SMOKE)
+    assert progress.done == kernel_road.expected(1, SMOKE)
     assert all(
         value > 0 for each in series if each.unit in ("req/s", "MB/s") for value in each.values
     )
