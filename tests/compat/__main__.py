@@ -1,0 +1,73 @@
+"""Runs the compatibility matrix: python -m tests.compat. Root on a kernel with the kernel road."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from tests.compat import clients, servers
+from tests.compat.comparison import Case, Difference, compare
+from tests.compat.report import markdown, summary
+from tests.compat.town import WAYS, Results, town
+
+DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "COMPATIBILITY.md"
+Cells = dict[tuple[str, str, str], list[Difference]]
+"""Differences by server, client and way."""
+
+
+@click.command()
+@click.option("--server", "only_servers", multiple=True, help="Only these servers.")
+@click.option("--client", "only_clients", multiple=True, help="Only these clients.")
+@click.option("--write/--no-write", default=None, help="Write docs/COMPATIBILITY.md.")
+def main(
+    only_servers: tuple[str, ...], only_clients: tuple[str, ...], write: bool | None
+) -> None:
+    """Real clients against real servers on each road, held against direct connections.
+
+    Exits with 1 where something differs that no name explains. The document is written where
+    nothing was picked, unless told otherwise.
+    """
+    servers.install()
+    kinds, missing = servers.available()
+    users, more = clients.available()
+    missing += more
+    kinds = [kind for kind in kinds if not only_servers or kind.name in only_servers]
+    users = [user for user in users if not only_clients or user.name in only_clients]
+    for line in missing:
+        click.echo(f"compat: LEFT OUT: {line}", err=True)
+    found = _run(kinds, users)
+    cells = _cells(found)
+    click.echo(summary(cells, found["direct"]))
+    if write or (write is None and not only_servers and not only_clients):
+        DOCUMENT.write_text(markdown(cells, found["direct"], missing))
+    sys.exit(any(one.name is None for cell in cells.values() for one in cell))
+
+
+def _run(kinds: list[servers.Kind], users: list[clients.Client]) -> dict[str, Results]:
+    found: dict[str, Results] = {}
+    with town(kinds) as place:
+        for way in WAYS:
+            found[way] = {}
+            with place.way(way):
+                for user in users:
+                    begin = time.monotonic()
+                    found[way] |= place.run(user)
+                    took = time.monotonic() - begin
+                    click.echo(f"compat: {way:8} {user.name:12} {took:5.1f} s", err=True)
+    return found
+
+
+def _cells(found: dict[str, Results]) -> Cells:
+    cells: Cells = {}
+    for (client, server, exchange), direct in found["direct"].items():
+        for way in WAYS[1:]:
+            case = Case(way, client, exchange, direct, found[way][client, server, exchange])
+            cells.setdefault((server, client, way), []).extend(compare(case))
+    return cells
+
+
+if __name__ == "__main__":
+    main()
