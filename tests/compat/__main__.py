@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -14,6 +16,9 @@ from tests.compat.report import markdown, summary
 from tests.compat.town import WAYS, Results, town
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "COMPATIBILITY.md"
+AT_ONCE = 3
+"""Clients that run at the same time."""
+SAVED = DOCUMENT.parent.parent / "build" / "compat.json"
 Cells = dict[tuple[str, str, str], list[Difference]]
 """Differences by server, client and way."""
 
@@ -21,9 +26,13 @@ Cells = dict[tuple[str, str, str], list[Difference]]
 @click.command()
 @click.option("--server", "only_servers", multiple=True, help="Only these servers.")
 @click.option("--client", "only_clients", multiple=True, help="Only these clients.")
+@click.option("--saved", is_flag=True, help="Compare what the last run got, and run nothing.")
 @click.option("--write/--no-write", default=None, help="Write docs/COMPATIBILITY.md.")
 def main(
-    only_servers: tuple[str, ...], only_clients: tuple[str, ...], write: bool | None
+    only_servers: tuple[str, ...],
+    only_clients: tuple[str, ...],
+    saved: bool,
+    write: bool | None,
 ) -> None:
     """Real clients against real servers on each road, held against direct connections.
 
@@ -38,7 +47,8 @@ def main(
     users = [user for user in users if not only_clients or user.name in only_clients]
     for line in missing:
         click.echo(f"compat: LEFT OUT: {line}", err=True)
-    found = _run(kinds, users)
+    found = _load() if saved else _run(kinds, users)
+    _save(found)
     cells = _cells(found)
     click.echo(summary(cells, found["direct"]))
     if write or (write is None and not only_servers and not only_clients):
@@ -50,14 +60,23 @@ def _run(kinds: list[servers.Kind], users: list[clients.Client]) -> dict[str, Re
     found: dict[str, Results] = {}
     with town(kinds) as place:
         for way in WAYS:
-            found[way] = {}
+            found[way], begin = {}, time.monotonic()
             with place.way(way):
-                for user in users:
-                    begin = time.monotonic()
-                    found[way] |= place.run(user)
-                    took = time.monotonic() - begin
-                    click.echo(f"compat: {way:8} {user.name:12} {took:5.1f} s", err=True)
+                with ThreadPoolExecutor(AT_ONCE) as pool:
+                    for lines in pool.map(place.run, users):
+                        found[way] |= lines
+            click.echo(f"compat: {way}: {time.monotonic() - begin:.0f} s", err=True)
     return found
+
+
+def _save(found: dict[str, Results]) -> None:
+    listed = {way: [[*key, line] for key, line in lines.items()] for way, lines in found.items()}
+    SAVED.write_text(json.dumps(listed))
+
+
+def _load() -> dict[str, Results]:
+    listed = json.loads(SAVED.read_text())
+    return {way: {tuple(row[:3]): row[3] for row in rows} for way, rows in listed.items()}
 
 
 def _cells(found: dict[str, Results]) -> Cells:

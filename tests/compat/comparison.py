@@ -13,7 +13,7 @@ Json = Mapping[str, Any]
 """A driver's line: ``answers`` (status, headers, length, sha256, ...) and ``error``."""
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"}
-CHANGING = {"date", "age"}
+CHANGING = {"date", "age", "x-envoy-upstream-service-time"}
 """Fields that differ from one answer to the next of the same server."""
 
 

@@ -200,7 +200,7 @@ def _uvicorn(directory: Path, listen: Endpoint, behind: Endpoint) -> list[str]:
 
 
 def _hypercorn(directory: Path, listen: Endpoint, behind: Endpoint) -> list[str]:
-    application = f"file:{APPS}/asgi.py:application"
+    application = f"{APPS}/asgi.py:application"
     return ["hypercorn", "-b", f"{listen[0]}:{listen[1]}", application]
 
 

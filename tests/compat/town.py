@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from l7proxy.demo.agents import Agent
-from l7proxy.demo.places import Place, stop
+from l7proxy.demo.places import stop
 from l7proxy.demo.pods import Node
 from tests.compat import servers
 from tests.compat.clients import Client
@@ -66,6 +66,9 @@ class Town:
         finally:
             assert agent.process is not None
             stop(agent.process)
+        # The programs outlive the agent; the next way must not find records of this one.
+        if (done := agent.command("unload", "-c", str(config))).returncode:
+            raise TownError(f"way {name}: l7proxy unload: {done.stderr.strip()}")
         self._check_road(name, log)
 
     def run(self, client: Client) -> Results:
@@ -106,15 +109,9 @@ class Town:
                 port = flow["l4"]["TCP"]["source_port"]
             if port in seen:
                 seen[port].add(flow["extensions"]["value"]["road"])
-                if flow["extensions"]["value"]["road"] != way: print(line, file=sys.stderr)
         wanted = set() if way == "splice" else {way}
         if wrong := {port: roads for port, roads in seen.items() if roads != wanted}:
             raise TownError(f"way {way}: these ports were reached by other roads: {wrong}")
-
-
-def place_of(town: Town) -> Place:
-    """Where the clients run."""
-    return town._client
 
 
 @contextlib.contextmanager
