@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types bench fuzz soak clean
+.PHONY: help setup demo test lint types bench fuzz soak compat clean
 .NOTPARALLEL:
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make bench   measure the roads against direct connections and other proxies"
 	@echo "make fuzz    hold the kernel's verdicts to the proxy's for MINUTES=30 (root for eBPF)"
 	@echo "make soak    a mixed load on the kernel road for MINUTES=60, all checked (root for eBPF)"
+	@echo "make compat  real clients against real servers on each road (root for eBPF)"
 	@echo "make setup   Debian packages and the virtual environment in .venv"
 	@echo "make clean   remove .venv, caches and build output"
 
@@ -41,6 +42,9 @@ fuzz: setup
 
 soak: setup
 	$(PYTHON) -m tests.kernel_road.soak --minutes $(or $(MINUTES),60)
+
+compat: setup
+	$(PYTHON) -m tests.compat
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -35,7 +35,13 @@ missing_packages() {
     command -v haproxy >/dev/null || echo "haproxy:benchmarks without HAProxy"
     command -v node >/dev/null || echo "nodejs:tests without Node.js"
     command -v chromium >/dev/null || echo "chromium:tests without a browser"
+    command -v apache2 >/dev/null || echo "apache2-bin:compatibility matrix without Apache"
+    command -v ab >/dev/null || echo "apache2-utils:compatibility matrix without ab"
+    command -v h2load >/dev/null || echo "nghttp2-client:compatibility matrix without h2load"
+    command -v wget >/dev/null || echo "wget:compatibility matrix without wget"
     command -v prometheus >/dev/null || echo "prometheus:tests without Prometheus"
+    command -v javac >/dev/null ||
+        echo "openjdk-17-jdk-headless:compatibility matrix without Java"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo "ca-certificates:pip cannot check servers"
 }
 

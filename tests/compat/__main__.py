@@ -61,10 +61,9 @@ def _run(kinds: list[servers.Kind], users: list[clients.Client]) -> dict[str, Re
     with town(kinds) as place:
         for way in WAYS:
             found[way], begin = {}, time.monotonic()
-            with place.way(way):
-                with ThreadPoolExecutor(AT_ONCE) as pool:
-                    for lines in pool.map(place.run, users):
-                        found[way] |= lines
+            with place.way(way), ThreadPoolExecutor(AT_ONCE) as pool:
+                for lines in pool.map(place.run, users):
+                    found[way] |= lines
             click.echo(f"compat: {way}: {time.monotonic() - begin:.0f} s", err=True)
     return found
 

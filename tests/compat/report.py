@@ -43,7 +43,8 @@ def markdown(cells: Cells, direct: Direct, missing: Iterable[str]) -> str:
         "application; the others serve the application themselves.",
         "",
         f"{asked} exchanges on each way. `ok` is the same answer to each; `ok (n)` has n answers "
-        "with a difference of the list below, `hop-by-hop` not counted; `FAILED` has one that is not on the list.",
+        "with a difference of the list below, `hop-by-hop` not counted; `FAILED` has one that is "
+        "not on the list.",
         "",
         "| server | client | exchanges | " + " | ".join(ROADS) + " |",
         "|---|---|---|---|---|---|",
