@@ -62,6 +62,13 @@ def markdown(cells: Cells, direct: Direct, missing: Iterable[str]) -> str:
         for one in [one for one in found if one.name is None][:UNEXPLAINED]
     ]
     lines += ["", "## Differences without a name", "", *(failed or ["None."])]
+    errors = [
+        f"- {client} to {server}, {exchange}: {line['error']}"
+        for (client, server, exchange), line in direct.items()
+        if line["error"]
+    ]
+    lines += ["", "## Failed directly too, and in the same way on each road unless told above", ""]
+    lines += errors or ["None."]
     lines += ["", "## Left out", "", *([f"- {line}" for line in missing] or ["Nothing."])]
     return "\n".join(lines) + "\n"
 

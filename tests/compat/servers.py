@@ -18,6 +18,7 @@ import yaml
 
 from l7proxy.demo import servers
 from l7proxy.demo.places import Place
+from l7proxy.demo.servers import Server
 from loadtest import peers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -63,7 +64,7 @@ def install() -> None:
     peers.install("envoy", lambda line: print(f"compat: {line}", file=sys.stderr))
 
 
-def start(kind: Kind, place: Place, directory: Path, listen: Endpoint, behind: Endpoint) -> None:
+def start(kind: Kind, place: Place, directory: Path, listen: Endpoint, behind: Endpoint) -> Server:
     """Start a server in ``place`` and wait until it accepts. Raises ServerError."""
     directory.mkdir(parents=True)
     log = directory / "stderr"
@@ -72,6 +73,7 @@ def start(kind: Kind, place: Place, directory: Path, listen: Endpoint, behind: E
     with log.open("wb") as stream:
         process = place.popen(argv, stdout=stream, stderr=stream, cwd=directory)
     servers.wait_ready(place, process, [listen], log, READY)
+    return Server(process, (listen,), directory)
 
 
 def _program(name: str) -> str | None:

@@ -39,12 +39,13 @@ class Town:
         self._client = node.add_pod("near", {"app": "near"})
         node.write_workloads()
         back = (behind.ip, FIRST_PORT - 1)
-        servers.start(servers.NODE, behind, node.directory / "servers" / "behind", back, back)
+        folder = node.directory / "servers"
+        self._running = [servers.start(servers.NODE, behind, folder / "behind", back, back)]
         self._ports = {kind.name: FIRST_PORT + number for number, kind in enumerate(kinds)}
         for kind in kinds:
             listen = (self._server.ip, self._ports[kind.name])
-            directory = node.directory / "servers" / kind.name
-            servers.start(kind, self._server, directory, listen, back)
+            started = servers.start(kind, self._server, folder / kind.name, listen, back)
+            self._running.append(started)
 
     @contextlib.contextmanager
     def way(self, name: str) -> Iterator[None]:
@@ -79,6 +80,10 @@ class Town:
         done = self._client.run(argv, PATIENCE, env=environment)
         if done.returncode:
             raise TownError(f"{client.name}: {done.stderr.strip()[-500:]}")
+        # A server that ended would answer in the same way, not at all, on every way.
+        for server in self._running:
+            if server.process.poll() is not None:
+                raise TownError(f"{server.directory.name} ended: {server.log()[-500:]}")
         lines = map(json.loads, done.stdout.splitlines())
         return {(client.name, line["server"], line["exchange"]): line for line in lines}
 
