@@ -68,6 +68,8 @@ def available() -> tuple[list[Client], list[str]]:
 
 
 _PYTHON = frozenset({"expect", "websocket"})
+# wget waits for the content of a 304 until it times out.
+_WGET = frozenset({"websocket", "expect", "early", "conditional", "post-chunked", "post-slow"})
 CLIENTS = (
     Client("curl", "curl", "tools.py", frozenset({"websocket"})),
     Client("curl-1.0", "curl", "tools.py", frozenset({"websocket", "chunked", "slow", "expect"})),
@@ -77,7 +79,7 @@ CLIENTS = (
     Client("node fetch", "node", "node_client.mjs", frozenset({"expect", "websocket"})),
     Client("node http", "node", "node_client.mjs"),
     Client("java", "java", "Client.java"),
-    Client("wget", "wget", "tools.py", frozenset({"websocket", "chunked", "expect", "early"})),
+    Client("wget", "wget", "tools.py", _WGET),
     Client("wrk", "wrk", "tools.py", load=True),
     Client("ab", "ab", "tools.py", load=True),
     Client("h2load", "h2load", "tools.py", load=True),

@@ -18,7 +18,7 @@ def summary(cells: Cells, direct: Direct) -> str:
     """One line for each server and client, and one for each difference without a name."""
     lines = [f"{'server':12} {'client':12} {'asked':>5}  " + "  ".join(f"{r:12}" for r in ROADS)]
     for server, client in _pairs(cells):
-        words = [_word(cells[server, client, road]) for road in ROADS]
+        words = [_word(cells.get((server, client, road))) for road in ROADS]
         asked = _asked(direct, server, client)
         lines.append(f"{server:12} {client:12} {asked:>5}  " + "  ".join(f"{w:12}" for w in words))
     for (server, client, road), found in cells.items():
@@ -50,7 +50,7 @@ def markdown(cells: Cells, direct: Direct, missing: Iterable[str]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for server, client in _pairs(cells):
-        words = " | ".join(_word(cells[server, client, road]) for road in ROADS)
+        words = " | ".join(_word(cells.get((server, client, road))) for road in ROADS)
         lines.append(f"| {server} | {client} | {_asked(direct, server, client)} | {words} |")
     lines += ["", "## Differences that have a name", ""]
     used = {one.name for found in cells.values() for one in found}
@@ -81,7 +81,9 @@ def _asked(direct: Direct, server: str, client: str) -> int:
     return sum(key[:2] == (client, server) for key in direct)
 
 
-def _word(found: list[Difference]) -> str:
+def _word(found: list[Difference] | None) -> str:
+    if found is None:
+        return "not run"
     if any(one.name is None for one in found):
         return "FAILED " + next(one.exchange for one in found if one.name is None)
     named = len({one.exchange for one in found if one.name != "hop-by-hop"})

@@ -29,6 +29,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Transfer-Encoding", "chunked")
         elif not found.sized:
             self.send_header("Connection", "close")
+        elif self.request_version == "HTTP/1.0" and not self.close_connection:
+            # http.server keeps the connection and does not say so; ab would wait for its end.
+            self.send_header("Connection", "keep-alive")
         self.end_headers()
         if self.command == "HEAD":
             return
