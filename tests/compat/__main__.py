@@ -27,11 +27,13 @@ Cells = dict[tuple[str, str, str], list[Difference]]
 @click.option("--server", "only_servers", multiple=True, help="Only these servers.")
 @click.option("--client", "only_clients", multiple=True, help="Only these clients.")
 @click.option("--saved", is_flag=True, help="Compare what the last run got, and run nothing.")
+@click.option("--merge", is_flag=True, help="Keep what the last run got from the others.")
 @click.option("--write/--no-write", default=None, help="Write docs/COMPATIBILITY.md.")
 def main(
     only_servers: tuple[str, ...],
     only_clients: tuple[str, ...],
     saved: bool,
+    merge: bool,
     write: bool | None,
 ) -> None:
     """Real clients against real servers on each road, held against direct connections.
@@ -47,7 +49,11 @@ def main(
     users = [user for user in users if not only_clients or user.name in only_clients]
     for line in missing:
         click.echo(f"compat: LEFT OUT: {line}", err=True)
-    found = _load() if saved else _run(kinds, users)
+    before = _load() if saved or merge else {}
+    found = before if saved else _run(kinds, users)
+    if merge:
+        found = {way: before[way] | lines for way, lines in found.items()}
+        _save(found)
     cells = _cells(found)
     click.echo(summary(cells, found["direct"]))
     if write or (write is None and not only_servers and not only_clients):

@@ -16,7 +16,7 @@ DRIVERS = Path(__file__).with_name("drivers")
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """``cannot`` names exchanges and features that the client has no way to do."""
+    """``cannot`` names exchanges and +features that the client has no way to do."""
 
     name: str
     program: str
@@ -28,7 +28,7 @@ class Client:
         """What it is asked to do; clients for load only ask for something small."""
         if self.load:
             return [Exchange("load", "/small")]
-        return [one for one in EXCHANGES if not self.cannot & _needs(one)]
+        return [one for one in EXCHANGES if not self.cannot & {one.name, *_features(one)}]
 
     def argv(self, directory: Path, servers: dict[str, str]) -> list[str]:
         """The driver's command line for its plan, which is written to ``directory``."""
@@ -46,15 +46,16 @@ class Client:
         return [python, str(DRIVERS / self.driver), self.name, str(plan)]
 
 
-def _needs(exchange: Exchange) -> set[str]:
+def _features(exchange: Exchange) -> set[str]:
+    """With a plus sign: there are exchanges of the same names."""
     features = ("chunked", "slow", "expect", "early", "websocket")
-    return {exchange.name} | {name for name in features if getattr(exchange, name)}
+    return {f"+{name}" for name in features if getattr(exchange, name)}
 
 
 def _lines(exchanges: Iterable[Exchange], servers: dict[str, str]) -> Iterable[str]:
     for server, base in servers.items():
         for one in exchanges:
-            flags = ",".join(sorted(_needs(one) - {one.name})) or "-"
+            flags = ",".join(sorted(_features(one))) or "-"
             headers = "|".join(f"{name}: {value}" for name, value in one.headers.items())
             fields = (server, base, one.name, one.method, one.target, one.body, flags, one.times)
             yield "\t".join(map(str, (*fields, headers))) + "\n"
@@ -67,16 +68,18 @@ def available() -> tuple[list[Client], list[str]]:
     return found, [f"client {one.name}: the program {one.program} is missing" for one in lost]
 
 
-_PYTHON = frozenset({"expect", "websocket"})
+_PYTHON = frozenset({"+expect", "+websocket"})
 # wget waits for the content of a 304 until it times out.
-_WGET = frozenset({"websocket", "expect", "early", "conditional", "post-chunked", "post-slow"})
+_WGET = frozenset({"+websocket", "+expect", "+early", "conditional", "post-chunked", "post-slow"})
 CLIENTS = (
-    Client("curl", "curl", "tools.py", frozenset({"websocket"})),
-    Client("curl-1.0", "curl", "tools.py", frozenset({"websocket", "chunked", "slow", "expect"})),
+    Client("curl", "curl", "tools.py", frozenset({"+websocket"})),
+    Client(
+        "curl-1.0", "curl", "tools.py", frozenset({"+websocket", "+chunked", "+slow", "+expect"})
+    ),
     Client("requests", "python3", "python_clients.py", _PYTHON),
     Client("httpx", "python3", "python_clients.py", _PYTHON),
     Client("aiohttp", "python3", "python_clients.py"),
-    Client("node fetch", "node", "node_client.mjs", frozenset({"expect", "websocket"})),
+    Client("node fetch", "node", "node_client.mjs", frozenset({"+expect", "+websocket"})),
     Client("node http", "node", "node_client.mjs"),
     Client("java", "java", "Client.java"),
     Client("wget", "wget", "tools.py", _WGET),
