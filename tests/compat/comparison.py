@@ -5,6 +5,7 @@ A difference is either one of those named here, each with its reason, or a failu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,9 @@ def _fields(headers: list[list[str]], without: frozenset[str] | set[str]) -> dic
     found: dict[str, list[str]] = {}
     for name, value in headers:
         if name.lower() not in CHANGING | without:
-            found.setdefault(name.lower(), []).append(value)
+            # Apache counts down the requests that it still takes on the connection.
+            counted = re.sub(r"\bmax=\d+", "max", value) if name.lower() == "keep-alive" else value
+            found.setdefault(name.lower(), []).append(counted)
     return found
 
 
