@@ -3,9 +3,10 @@ import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { gzipSync } from "node:zlib";
 
-// Not repeated by /echo, as in answers.py, and what Envoy makes of X-Forwarded-For.
+// Not repeated by /echo, as in answers.py, and what Envoy says of its peer, which is the proxy.
 const UNTOLD = new Set(["connection", "keep-alive", "te", "transfer-encoding", "upgrade", "expect",
-  "content-length", "proxy-connection", "x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-envoy-internal"]);
+  "content-length", "proxy-connection", "x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-envoy-internal",
+  "x-envoy-external-address"]);
 const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
 const content = (size) => {
   let text = "";
