@@ -10,10 +10,11 @@ from pathlib import Path
 
 import click
 
+from l7proxy.demo.servers import ServerError
 from tests.compat import clients, servers
 from tests.compat.comparison import Case, Difference, compare
 from tests.compat.report import markdown, summary
-from tests.compat.town import WAYS, Results, town
+from tests.compat.town import WAYS, Results, TownError, town
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "COMPATIBILITY.md"
 AT_ONCE = 4
@@ -50,7 +51,10 @@ def main(
     for line in missing:
         click.echo(f"compat: LEFT OUT: {line}", err=True)
     before = _load() if saved or merge else {}
-    found = before if saved else _run(kinds, users)
+    try:
+        found = before if saved else _run(kinds, users)
+    except (TownError, ServerError) as error:
+        raise click.ClickException(str(error)) from None
     if merge:
         found = {way: before[way] | lines for way, lines in found.items()}
         _save(found)

