@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types bench bench-check fuzz soak flows faults clean
+.PHONY: help setup demo test lint types bench bench-check fuzz soak flows faults compat clean
 .NOTPARALLEL:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make soak    a mixed load on the kernel road for MINUTES=60, all checked (root for eBPF)"
 	@echo "make flows   hold records and metrics to what clients of REQUESTS=100000 saw (root for eBPF)"
 	@echo "make faults  what clients notice when parts are killed, frozen or fed garbage (root for eBPF)"
+	@echo "make compat  real clients against real servers on each road (root for eBPF)"
 	@echo "make setup   Debian packages and the virtual environment in .venv"
 	@echo "make clean   remove .venv, caches and build output"
 
@@ -53,6 +54,10 @@ flows: setup
 
 faults: setup
 	$(PYTHON) -m tests.faults
+
+compat:
+	@scripts/setup.sh compat
+	$(PYTHON) -m tests.compat
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -3,10 +3,12 @@
 #
 # A second run finds everything in place and returns at once. Where packages cannot be installed
 # (not root, not Debian) it says which are missing and goes on if the environment can be made.
+# `setup.sh compat` installs too what only the compatibility matrix needs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:/usr/sbin:/sbin"
 
+wanted=${1:-}
 venv=.venv
 stamp=$venv/.l7proxy-setup
 policy_rc=/usr/sbin/policy-rc.d
@@ -37,6 +39,13 @@ missing_packages() {
     command -v chromium >/dev/null || echo "chromium:tests without a browser"
     command -v prometheus >/dev/null || echo "prometheus:tests without Prometheus"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo "ca-certificates:pip cannot check servers"
+    [ "$wanted" = compat ] || return 0
+    command -v apache2 >/dev/null || echo "apache2-bin:compatibility matrix without Apache"
+    command -v ab >/dev/null || echo "apache2-utils:compatibility matrix without ab"
+    command -v h2load >/dev/null || echo "nghttp2-client:compatibility matrix without h2load"
+    command -v wget >/dev/null || echo "wget:compatibility matrix without wget"
+    command -v javac >/dev/null ||
+        echo "openjdk-17-jdk-headless:compatibility matrix without Java"
 }
 
 names_of() { cut -d: -f1 <<<"$1" | xargs; }
