@@ -28,7 +28,7 @@ missing_packages() {
         echo "python3-venv:the virtual environment cannot be made"
     "$python" -c 'import bcc' 2>/dev/null ||
         echo "python3-bpfcc:no eBPF, userspace mode only"
-    ldconfig -p | grep -qF libbpf.so.1 || echo "libbpf1:no eBPF, userspace mode only"
+    ldconfig -p | grep -F libbpf.so.1 >/dev/null || echo "libbpf1:no eBPF, userspace mode only"
     [ -e /usr/include/linux/in.h ] || echo "linux-libc-dev:no eBPF, userspace mode only"
     command -v nginx >/dev/null || echo "nginx-light:demo and tests without nginx"
     command -v ip >/dev/null || echo "iproute2:no network namespaces"
