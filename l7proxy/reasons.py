@@ -100,3 +100,11 @@ BACKEND_FAULTS = (
     Reason.UPSTREAM_TIMEOUT,
 )
 """Those that a backend is to blame for."""
+
+POLICY_DENIALS = (
+    Reason.RULE_BLOCKED,
+    Reason.NO_RULE_MATCHED,
+    Reason.L4_DENY_RULE,
+    Reason.L4_DEFAULT_DENY,
+)
+"""Those that only a change of policies takes away."""

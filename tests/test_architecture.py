@@ -24,7 +24,7 @@ ALLOWED = {
     "workloads": set(),
     "policy": {"workloads"},
     "compiler": {"http", "policy", "workloads"},
-    "replay": {"http", "policy", "workloads"},
+    "replay": {"http", "policy", "workloads", "observe"},
     "observe": {"policy", "proxy", "workloads"},
     "proxy": {"http", "policy", "workloads", "observe"},
     "datapath": {"http", "policy", "workloads", "proxy", "compiler", "observe"},

@@ -38,7 +38,7 @@ STRUCT = "type.googleapis.com/google.protobuf.Struct"
 _PASSWORD = re.compile(r"(://[^/?#@:]*:)[^/?#]*@")
 
 # Longer text is cut: a line stays far below the 64 KiB that Hubble's line reader takes.
-_TEXT_MAX = 2048
+TEXT_MAX = 2048
 
 # Hubble's drop reasons are an enumeration of its own; only these two mean what ours mean.
 _HUBBLE_DROP_REASONS: Mapping[Reason, tuple[int, str]] = {
@@ -192,7 +192,7 @@ def endpoint_json(peer: Peer) -> Json:
 
 def printable(value: bytes) -> str:
     """Text that is safe wherever it is shown: what is no printable character is escaped."""
-    return escaped(value[:_TEXT_MAX].decode("utf-8", "backslashreplace"))
+    return escaped(value[:TEXT_MAX].decode("utf-8", "backslashreplace"))
 
 
 def escaped(text: str) -> str:

@@ -25,20 +25,11 @@ from l7proxy.observe import tally as tallies
 from l7proxy.observe.flows import DROPPED
 from l7proxy.observe.tally import ELSEWHERE, LATENCY_BOUNDS, RequestKey, Tally
 from l7proxy.policy.verdict import Road
-from l7proxy.reasons import BACKEND_FAULTS, Reason
+from l7proxy.reasons import BACKEND_FAULTS, POLICY_DENIALS, Reason
 
 _PROXY_TYPE = "l7proxy"
 _REPORTERS = {"INGRESS": "server", "EGRESS": "client"}
-_POLICY_DENIALS = frozenset(
-    reason.value
-    for reason in (
-        Reason.RULE_BLOCKED,
-        Reason.NO_RULE_MATCHED,
-        Reason.L4_DENY_RULE,
-        Reason.L4_DEFAULT_DENY,
-        Reason.NOT_READY,
-    )
-)
+_POLICY_DENIALS = frozenset(each.value for each in (*POLICY_DENIALS, Reason.NOT_READY))
 
 # Hubble's words for what matched: "none" is refused for want of a rule, "all" is allowed because no
 # policy speaks of it.

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from l7proxy.observe.flows import AUDIT, DROPPED, ERROR
 from l7proxy.policy.model import PolicySet
 from l7proxy.replay.judge import Judge, Outcome
-from l7proxy.replay.recorded import AUDIT, DROPPED, ERROR, Cause, NotReplayed, Reader, Recorded
+from l7proxy.replay.recorded import Cause, NotReplayed, Reader, Recorded
 from l7proxy.workloads.directory import Directory
 from l7proxy.workloads.model import Workload
 

@@ -7,20 +7,13 @@ from typing import NamedTuple
 
 from l7proxy.http.refused import Refused
 from l7proxy.http.target import read_target
+from l7proxy.observe.flows import AUDIT, DROPPED, ERROR, FORWARDED
 from l7proxy.policy.decide import Decider, admit
 from l7proxy.policy.model import PolicySet
 from l7proxy.policy.verdict import Action, Admission, Verdict
 from l7proxy.reasons import Reason
 from l7proxy.replay import unknown
-from l7proxy.replay.recorded import (
-    AUDIT,
-    DROPPED,
-    ERROR,
-    FORWARDED,
-    Cause,
-    NotReplayed,
-    Recorded,
-)
+from l7proxy.replay.recorded import Cause, NotReplayed, Recorded
 from l7proxy.workloads.model import Peer, Workload
 
 _CONNECTIONS_MAX = 4096

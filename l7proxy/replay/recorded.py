@@ -11,25 +11,14 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import Any
 
+from l7proxy.observe.flows import AUDIT, DROPPED, ERROR, FORWARDED, REDACTED, TEXT_MAX
 from l7proxy.policy.model import NAMESPACE_LABEL
-from l7proxy.reasons import Reason
+from l7proxy.reasons import POLICY_DENIALS
 from l7proxy.workloads.directory import Directory
 from l7proxy.workloads.model import HOST, Peer, Workload, World
 
-FORWARDED, DROPPED, ERROR, AUDIT = "FORWARDED", "DROPPED", "ERROR", "AUDIT"
 _VERDICTS = frozenset((FORWARDED, DROPPED, ERROR, AUDIT))
-_POLICY_DENIALS = frozenset(
-    reason.value
-    for reason in (
-        Reason.RULE_BLOCKED,
-        Reason.NO_RULE_MATCHED,
-        Reason.L4_DENY_RULE,
-        Reason.L4_DEFAULT_DENY,
-    )
-)
-# Records of ours cut longer text here.
-_TEXT_MAX = 2048
-_REDACTED = "HUBBLE_REDACTED"
+_POLICY_DENIALS = frozenset(reason.value for reason in POLICY_DENIALS)
 _PEERS_MAX = 8192
 
 
@@ -146,7 +135,7 @@ class Reader:
         found: dict[bytes, bytes] = {}
         for each in listed:
             name = each["key"].lower().encode()
-            if name in self._headers and _REDACTED not in each.get("value", ""):
+            if name in self._headers and REDACTED not in each.get("value", ""):
                 value = each.get("value", "").encode()
                 found[name] = found[name] + b"," + value if name in found else value
         return tuple(sorted(found.items()))
@@ -196,13 +185,13 @@ def _label(written: str) -> tuple[str, str]:
 def _split(url: str) -> tuple[str, str]:
     """Host and target of a URL. Raises NotReplayed."""
     # A backslash is in no path that was served: it stands for a byte that has been escaped.
-    if _REDACTED in url or "\\" in url:
+    if REDACTED in url or "\\" in url:
         raise NotReplayed(Cause.CUT)
     scheme, mark, rest = url.partition("://")
     if not mark or "/" in scheme:
         rest = url
     host, slash, path = rest.partition("/")
-    if len(path.encode()) >= _TEXT_MAX - 1 or not slash:
+    if len(path.encode()) >= TEXT_MAX - 1 or not slash:
         raise NotReplayed(Cause.CUT)
     return host, slash + path
 

@@ -8,13 +8,13 @@ from answers import answer
 
 
 async def application(scope, receive, send):
-    """ASGI 3; no lifespan."""
+    """ASGI 3; no lifespan, which an application says by an exception."""
     if scope["type"] == "websocket":
         await _echo(receive, send)
     elif scope["type"] == "http":
         await _serve(scope, receive, send)
     else:
-        raise NotImplementedError(scope["type"])
+        raise ValueError(f"there is no {scope['type']} here")
 
 
 async def _serve(scope, receive, send):
