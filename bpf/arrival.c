@@ -95,7 +95,7 @@ static inline u32 keep_of(struct http *http, struct head *head, u32 at, u32 size
 
 int on_arrival(struct __sk_buff *skb)
 {
-    u32 size = skb->len, at, start, mask = 0, first, entry, how;
+    u32 size = skb->len, at, start, mask = 0, first, entry, how, known;
     u64 key = bpf_get_socket_cookie(skb);
     struct http *http = exchanges.lookup(&key);
     struct state *now = state_now();
@@ -110,6 +110,15 @@ int on_arrival(struct __sk_buff *skb)
         return SK_PASS; /* the end of the stream */
     if (!http || !now)
         return SK_DROP;
+    known = http->arrived_seq - SEQUENCE_OF(skb);
+    http->arrived_seq = SEQUENCE_OF(skb) + size;
+    if (known) {
+        if (known >= size || cut_front(skb, known, &http->request.scratch)) {
+            doom(http, key, DOOMED_UNDECIDED);
+            return SK_DROP;
+        }
+        size -= known;
+    }
     mode = __sync_val_compare_and_swap(&http->mode, MODE_UNDECIDED, MODE_TCP);
     if (mode == MODE_UNDECIDED)
         count(COUNTER_WAY_TCP);

@@ -118,6 +118,7 @@ static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct c
         http->phase = PHASE_BOUNDARY;
         http->answer_phase = PHASE_BOUNDARY;
         http->answer_seq = ctx->snd_nxt;
+        http->arrived_seq = ctx->rcv_nxt;
         http->road = road;
     } else {
         count(COUNTER_NOT_JUDGED); /* without state everything is dropped */
@@ -193,6 +194,7 @@ static inline void server_established(struct bpf_sock_ops *ctx, struct bpf_sock 
     enrolled(ctx, sk, conn, &own);
     conn->peer_sock = both->client;
     both->server = (u64)sk;
+    bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
     count(COUNTER_PAIRED);
 }
 
@@ -244,7 +246,7 @@ static inline void listening(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 
 static inline void closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
-    u64 cookie = bpf_get_netns_cookie(ctx);
+    u64 cookie = bpf_get_netns_cookie(ctx), key;
     struct conn *conn = conns.sk_storage_get(sk, 0, 0);
     struct flow flow = {};
 
@@ -269,6 +271,8 @@ static inline void closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
             listeners.delete(&key);
         return;
     }
+    key = bpf_get_socket_cookie(ctx);
+    arrivals.delete(&key);
     if (conn && conn->exchange && conn->peer.is_server == 0) {
         struct http *http = exchanges.lookup(&conn->exchange);
 

@@ -221,6 +221,8 @@ struct http {
     u8 overlaps; /* when its bytes began to come by TCP, the client may not have read all answers */
     u8 counted; /* so has the one under way */
     u8 pad2;
+    u32 arrived_seq; /* sequence number of the request's next byte that comes by TCP */
+    u32 pad3;
     u64 answered_at; /* when an answer was complete last, in microseconds of CLOCK_MONOTONIC */
     u64 answerer;    /* the task that gave it, by its address */
     u32 accounted;   /* answers that have been counted, of those that the ledger has settled */

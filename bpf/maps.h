@@ -25,6 +25,9 @@ BPF_TABLE("lru_hash", struct flow, u32, flows, MAX_CONNECTIONS); /* client's ide
 BPF_TABLE("lru_hash", struct flow, struct endpoint, origins, MAX_CONNECTIONS);
 BPF_TABLE("lru_hash", struct half, struct half_sockets, halves, MAX_CONNECTIONS);
 BPF_SK_STORAGE(conns, struct conn);
+/* By socket cookie: the sequence number of the next byte of those that come by TCP. No program
+ * that sees them has socket storage. */
+BPF_F_TABLE("hash", u64, u32, arrivals, 2 * MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 /* Written by user space: sockets that the proxy listens with, and all that are accepted from them
  * (BPF_SK_STORAGE with BPF_F_CLONE). */
 struct proxied_table_t {

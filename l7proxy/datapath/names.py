@@ -127,6 +127,7 @@ class Counter(Enum):
     REDIRECT_FAILED = "redirect_failed", "messages by TCP: the redirect was not possible"
     OUT_OF_CREDIT = "out_of_credit", "times a slow reader moved a connection to TCP"
     BACK_TO_REDIRECT = "back_to_redirect", "times a drained connection left TCP again"
+    OVERLAPS_CUT = "overlaps_cut", "segments after a loss whose known beginning was cut off"
     TCP_BYTES = "tcp_bytes", "bytes of enrolled connections that went by TCP"
     JUDGED = "connections_kernel", "connection whose requests the kernel judges"
     WAY_REDIRECT = (

@@ -36,7 +36,7 @@ BUDGET = {
     "on_sock_ops": 150_000,
     "on_sk_lookup": 2500,
     "on_send": 800,
-    "on_receive": 10,
+    "on_receive": 250,
     "on_request": 450_000,
     "on_response": 400_000,
     "on_arrival": 350_000,

@@ -85,12 +85,23 @@ class Stream:
             size = self._reader.recv_into(buffer[: chance.randint(1, chance.choice(SIZES))])
             at = self._read % len(BLOCK)
             assert size, f"the stream ended after {self._read} bytes"
-            assert buffer[:size] == WIDE[at : at + size], f"wrong bytes after {self._read}"
+            if buffer[:size] != WIDE[at : at + size]:
+                raise AssertionError(strange(bytes(buffer[:size]), self._read))
             with self._progress:
                 self._read += size
                 self._progress.notify_all()
             if chance.random() < 0.01:
                 time.sleep(PAUSE)
+
+
+def strange(data: bytes, place: int) -> str:
+    """What is wrong with bytes that came at a place of the stream, and where they belong."""
+    block = BLOCK + BLOCK[: 2 * MIB]
+    at = place % len(BLOCK)
+    good = next(i for i in range(len(data)) if data[i] != block[at + i])
+    found = block.find(data[good : good + 16])
+    belongs = f"belong {found - at - good} bytes on" if found >= 0 else "are of nowhere"
+    return f"bytes from {place + good} on ({len(data) - good} in hand) {belongs}"
 
 
 def connect(client: Pod, server: Pod, host: str) -> tuple[socket.socket, socket.socket]:

@@ -100,6 +100,7 @@ def test_pipeline(town: Town, way: str, together: bool, pattern: str) -> None:
         assert found in possible(way, paths, together=together)
         served = [path for path, each in zip(paths, found, strict=False) if each != REFUSAL]
         assert [request.target for request in recorder.requests(len(served))] == served
+        recorder.wait(bool, "the connection")
     assert recorder.records[0].is_only(map(get, served))
 
 
