@@ -153,6 +153,11 @@ int on_arrival(struct __sk_buff *skb)
     http->reading.ahead = http->phase == PHASE_HEAD; /* the server has got some of it */
     replaces = http->phase != PHASE_BOUNDARY && http->phase != PHASE_HEAD &&
                http->phase != PHASE_HELD;
+    http->request.glance = 0;
+    if (http->phase == PHASE_BOUNDARY) {
+        begin_request(http, grammar, rules);
+        recall(skb, FROM_SKB, IS_REQUEST, &http->rules_id, &http->request, size);
+    }
     for (;;) {
         OR_GOTO(undecided);
         start = FORGOTTEN(http->reading.start, start);
@@ -190,6 +195,7 @@ int on_arrival(struct __sk_buff *skb)
     if (decide_all(skb, FROM_SKB, http, key, now, size))
         goto undecided;
     if (event == EVENT_MORE) {
+        learn(skb, FROM_SKB, IS_REQUEST, &http->rules_id, &http->request);
         if (http->phase == PHASE_HEAD)
             keep_beginning(skb, http, key, start, size);
         return SK_PASS;

@@ -118,6 +118,7 @@ static inline int follow(void *ctx, const int source, struct http *http, struct 
             }
             if (!stopped)
                 continue;
+            walker->size = LIMIT_HEAD_BYTES - http->budget;
             if (stop != HEAD_REQUEST_STOP_HEAD_END) {
                 head->reason = reason_of_stop(stop);
                 return EVENT_STOP;

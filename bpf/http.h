@@ -17,6 +17,8 @@
 #define ENTRY_BEGUN 0x8000
 #define ENTRY_REFUSAL 16 /* and above: the number of our answer in the map answers */
 #define METHODS 10 /* that are told apart in what is counted; 0: any other */
+#define WHATS 32 /* numbers of WHAT_OF, beyond the largest */
+#define STATUSES 1000
 #define NO_RULE 0xffff
 #define RECORD_HEAD 512 /* of a head that is recorded, so many bytes */
 #define DROPS 4     /* refused requests of one message that are each answered by themselves */
@@ -96,7 +98,10 @@ struct walker {
     u64 counts;
     u32 reading;
     u16 row;
-    u16 pad;
+    u16 status; /* of an answer */
+    u32 known;  /* bytes of the message that were read before, see recall.h */
+    u32 glance; /* the head that the message begins with, if it was not read before; else 0 */
+    u32 size;   /* of the head that was read last */
     u32 zero; /* a 0 that the verifier does not know: where loops begin to count */
     u32 scratch; /* see FORGOTTEN */
     u32 kept[FIELD_SLOTS];
@@ -216,11 +221,10 @@ struct http {
     u32 answer_seq;  /* write_seq that the server's socket has if nothing went by unseen */
     u8 answer_phase;
     u8 answer_lost;  /* it is not known any more which answer is under way */
-    u16 answer_status;
     u8 answer_around; /* the message in hand may go around TCP */
     u8 overlaps; /* when its bytes began to come by TCP, the client may not have read all answers */
     u8 counted; /* so has the one under way */
-    u8 pad2;
+    u8 pad2[3];
     u32 arrived_seq; /* sequence number of the request's next byte that comes by TCP */
     u32 pad3;
     u64 answered_at; /* when an answer was complete last, in microseconds of CLOCK_MONOTONIC */
@@ -231,6 +235,19 @@ struct http {
     struct entry entries[ENTRIES];
 };
 
+#define HEADS_KEPT 64    /* by each processor, for each direction */
+#define KNOWN_BYTES 1024 /* of a head that is kept, at most */
+
+/* A head, and what a walk over it found; see recall.h. */
+struct known_head {
+    u64 busy;
+    u64 id;      /* of the tables that it was read by */
+    u32 glance;
+    u32 size;    /* 0: it is not known yet */
+    struct walker walker;
+    u8 bytes[KNOWN_BYTES];
+};
+
 /* What requests that were decided are counted by. */
 struct decision {
     u64 rules_id;
@@ -238,6 +255,11 @@ struct decision {
     u8 reason;  /* REASON_RULE_ALLOWED: it was let through, whatever the rules say why */
     u8 what;
     u32 pad;
+};
+
+/* How many requests ended in which status; 0: they were not answered. */
+struct outcomes {
+    u64 by_status[STATUSES];
 };
 
 /* Times from head to answer, in microseconds. */

@@ -58,11 +58,13 @@ BPF_QUEUE(doomed, struct doomed, 16384); /* for the agent to reset */
 BPF_SOCKHASH(clients, struct half, MAX_CONNECTIONS); /* ends of judged connections */
 BPF_SOCKHASH(servers, struct half, MAX_CONNECTIONS);
 
-/* What is counted of requests: of all that were decided, of all that were answered by servers (by
- * status and what the request was, see OUTCOME; status 0: they were not), and how long that took,
- * by method. */
+BPF_TABLE("percpu_array", u32, struct known_head, request_heads, HEADS_KEPT);
+BPF_TABLE("percpu_array", u32, struct known_head, answer_heads, HEADS_KEPT);
+
+/* What is counted of requests: of all that were decided; of all that were answered by servers, by
+ * what the request was (WHAT_OF); and how long that took, by method. */
 BPF_F_TABLE("percpu_hash", struct decision, u64, requests, MAX_TALLIES, BPF_F_NO_PREALLOC);
-BPF_F_TABLE("percpu_hash", u32, u64, outcomes, MAX_TALLIES, BPF_F_NO_PREALLOC);
+BPF_TABLE("percpu_array", u32, struct outcomes, outcomes, WHATS);
 BPF_TABLE("percpu_array", u32, struct latencies, latencies, METHODS);
 
 /* What is told of single requests, in the ring buffer FD_FLOW_RECORDS: struct request_record and

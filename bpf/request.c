@@ -293,6 +293,11 @@ int on_request(struct sk_msg_md *msg)
     __builtin_memset(found, 0, sizeof(*found));
     found->full = peek(conn->sock, OFF_RMEM_ALLOC) > now->credit;
     ledger = ledger_now(http);
+    http->request.glance = 0;
+    if (http->phase == PHASE_BOUNDARY && size) {
+        begin_request(http, grammar, rules);
+        recall(msg, FROM_MSG, IS_REQUEST, &http->rules_id, &http->request, size);
+    }
     if (read_message(msg, http, grammar, rules, mask, ledger, size))
         goto end;
     if (found->drops && owed(ledger) && is_sending(http))
@@ -333,6 +338,7 @@ int on_request(struct sk_msg_md *msg)
     found->time = bpf_ktime_get_ns();
     if (decide_all(msg, FROM_MSG, http, conn->exchange, now, size))
         goto end;
+    learn(msg, FROM_MSG, IS_REQUEST, &http->rules_id, &http->request);
     if (AGAIN(found->ours)) {
         u32 entry = http->entries[(found->upto - 1) & (ENTRIES - 1)].kind;
         u32 end = found->drop_size[0];

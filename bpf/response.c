@@ -44,7 +44,7 @@ static inline int insert_answer(struct sk_msg_md *msg, struct http *http, u32 at
 static inline int begin_answer(struct http *http, struct grammar *grammar, struct entry *entry)
 {
     struct walker *w = &http->response;
-    u32 status = http->answer_status, kind = entry->kind;
+    u32 status = w->status, kind = entry->kind;
     struct head head;
 
     if (walk_count(w, HEAD_COUNT_FIELDS) > LIMIT_HEAD_FIELDS || framing_of(w, &head) != ACCEPTED) {
@@ -86,6 +86,13 @@ static inline int begin_answer(struct http *http, struct grammar *grammar, struc
     return !head.length;
 }
 
+static inline void answer_begins(struct http *http, struct grammar *grammar)
+{
+    walk_enter(&http->response, grammar->entries[HEAD_ENTRY_MESSAGE]);
+    http->answer_phase = PHASE_HEAD;
+    http->answer_budget = LIMIT_HEAD_BYTES;
+}
+
 /* Follows the answers from *at up to size; 1 where one ends, 0 at the end of the message. */
 static inline int follow_answers(struct sk_msg_md *msg, struct http *http, struct grammar *grammar,
                                  u32 *at, u32 size)
@@ -116,9 +123,7 @@ static inline int follow_answers(struct sk_msg_md *msg, struct http *http, struc
         if (http->answer_phase == PHASE_BOUNDARY) {
             if (!owed(ledger))
                 goto lost; /* nobody asked */
-            walk_enter(w, grammar->entries[HEAD_ENTRY_MESSAGE]);
-            http->answer_phase = PHASE_HEAD;
-            http->answer_budget = LIMIT_HEAD_BYTES;
+            answer_begins(http, grammar);
         }
         if (!http->answer_budget)
             goto lost;
@@ -134,7 +139,7 @@ static inline int follow_answers(struct sk_msg_md *msg, struct http *http, struc
             continue;
         switch (w->row / (grammar->last + 1)) {
         case HEAD_RESPONSE_STOP_STATUS_LINE:
-            http->answer_status = w->number;
+            w->status = w->number;
             w->number = 0;
             w->row = grammar->entries[HEAD_ENTRY_FIELDS];
             continue;
@@ -143,6 +148,7 @@ static inline int follow_answers(struct sk_msg_md *msg, struct http *http, struc
                 http->answer_phase = PHASE_BOUNDARY;
                 return 1;
             }
+            w->size = LIMIT_HEAD_BYTES - http->answer_budget;
             if (begin_answer(http, grammar, &http->entries[ENTRY_NEXT(ledger)]))
                 return 1;
             continue;
@@ -191,45 +197,53 @@ int on_response(struct sk_msg_md *msg)
     http = exchanges.lookup(&conn->exchange);
     if (!http)
         return SK_PASS;
+    if (!grammar) {
+        http->answer_lost = 1;
+        return SK_PASS;
+    }
     at = http->response.zero;
     seq = peek(conn->sock, OFF_WRITE_SEQ);
     if (seq != http->answer_seq)
         unseen(http, conn->exchange, seq - http->answer_seq);
+    http->response.glance = 0;
+    if (http->answer_phase == PHASE_BOUNDARY && owed(ledger_now(http)) &&
+        !http->answer_lost) {
+        answer_begins(http, grammar);
+        recall(msg, FROM_MSG, IS_ANSWER, &grammar->id, &http->response, AGAIN(msg->size));
+    }
     /* What goes around TCP has to be waited for by its task, which a bounce has not, see
      * delivery.h; where requests come by TCP, its order is enough. */
     http->answer_around = conn->peer_sock && conn->peer.client_port && !is_bouncing(http) &&
                           *(volatile u64 *)&http->mode != MODE_TCP &&
                           may_redirect(conn, now, size);
-    if (!grammar)
-        http->answer_lost = 1;
-    else
-        while (at < size) {
-            OR_GOTO(lost);
-            if (!follow_answers(msg, http, grammar, &at, size))
-                break;
-            if (AGAIN(http->answer_around)) {
-                http->answered_at = bpf_ktime_get_ns() / 1000;
-                http->answerer = bpf_get_current_task();
-            }
-            u32 entry = settle(http);
-            while (entry) {
-                OR_GOTO(lost);
-                int more = -1;
-
-                if (AGAIN(http->answer_around) || peek(conn->sock, OFF_WMEM_QUEUED) + size + ANSWER_BYTES <
-                                  peek(conn->sock, OFF_SNDBUF))
-                    more = insert_answer(msg, http, at, entry);
-                if (more < 0) {
-                    doom(http, conn->exchange, DOOMED_UNANSWERED);
-                    goto lost;
-                }
-                at += more;
-                size += more;
-                count(COUNTER_ANSWERED_IN_TURN);
-                entry = settle(http);
-            }
+    while (at < size) {
+        OR_GOTO(lost);
+        if (!follow_answers(msg, http, grammar, &at, size))
+            break;
+        if (AGAIN(http->answer_around)) {
+            http->answered_at = bpf_ktime_get_ns() / 1000;
+            http->answerer = bpf_get_current_task();
         }
+        u32 entry = settle(http);
+        while (entry) {
+            OR_GOTO(lost);
+            int more = -1;
+
+            if (AGAIN(http->answer_around) || peek(conn->sock, OFF_WMEM_QUEUED) + size + ANSWER_BYTES <
+                              peek(conn->sock, OFF_SNDBUF))
+                more = insert_answer(msg, http, at, entry);
+            if (more < 0) {
+                doom(http, conn->exchange, DOOMED_UNANSWERED);
+                goto lost;
+            }
+            at += more;
+            size += more;
+            count(COUNTER_ANSWERED_IN_TURN);
+            entry = settle(http);
+        }
+    }
     account(http, conn->exchange, 0);
+    learn(msg, FROM_MSG, IS_ANSWER, &grammar->id, &http->response);
     if (AGAIN(http->answer_around)) {
         http->answer_seq = seq;
         /* A message in one piece is delivered whole or not at all. Of one that is not, the rest is

@@ -20,7 +20,6 @@ static inline u32 place_of(u64 bit)
 #define FLAGS_OF(w) ((u32)((w)->flags >> (HEAD_FLAG_CONNECT - 1)) & METHOD_FLAGS | HAS(w, HTTP10))
 #define WHAT_OF(flags) (place_of((flags) & METHOD_FLAGS) | ((flags) & 1) << 4)
 #define METHOD_OF(what) ((what) & 15)
-#define OUTCOME(status, what) ((u32)(what) << 16 | (status))
 
 /* The bit of the rule that decided: struct decision. */
 static inline u16 rule_of(struct head *head)
@@ -44,20 +43,12 @@ static inline void tally_decision(struct http *http, u16 rule, u8 reason, u8 wha
         count(COUNTER_UNCOUNTED);
 }
 
-static inline void tally_outcome(u32 status, u8 what)
+static inline void tally_outcome(u64 status, u32 what)
 {
-    u32 key = OUTCOME(status, what);
-    u64 one = 1, *value = outcomes.lookup(&key);
+    struct outcomes *found = outcomes.lookup(&what);
 
-    if (!value) {
-        if (!outcomes.insert(&key, &one))
-            return;
-        value = outcomes.lookup(&key);
-    }
-    if (value)
-        lock_xadd(value, 1);
-    else
-        count(COUNTER_UNCOUNTED);
+    if (found && status < STATUSES)
+        lock_xadd(&found->by_status[status], 1);
 }
 
 static inline void tally_latency(u32 microseconds, u8 what)

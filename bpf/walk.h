@@ -113,8 +113,9 @@ static inline int load_piece(void *ctx, const int source, u32 at, u8 *piece, u64
     if (row - first_running >= quiet)                                                              \
         goto act
 
-/* Walks over the message's bytes from at up to upto, at most as far as a stop; returns where it
- * ended, or -1 where bytes could not be read. Without rules no field is read. */
+/* Walks over the message's bytes from at up to upto, at most as far as a stop, unless it knows how
+ * that ends; returns where it ended, or -1 where bytes could not be read. Without rules no field is
+ * read. */
 static inline int walk(void *ctx, const int source, struct grammar *grammar,
                        struct rules_large *rules, u32 mask, struct walker *walker, u32 at, u32 upto)
 {
@@ -126,6 +127,11 @@ static inline int walk(void *ctx, const int source, struct grammar *grammar,
     u32 reading = walker->reading;
     int end = -1;
 
+    at = FORGOTTEN(walker->scratch, at + walker->known);
+    if (AGAIN(walker->known))
+        upto = at;
+    walker->known = 0;
+    upto = FORGOTTEN(walker->scratch, upto);
     while (at < upto) {
         OR_GOTO(out);
         u64 size = upto - at, i = walker->zero;
@@ -199,6 +205,7 @@ static inline void walk_enter(struct walker *walker, u32 row)
     walker->flags = 0;
     walker->twice = 0;
     walker->counts = 0;
+    walker->glance = 0;
 }
 
 static inline u32 walk_count(struct walker *walker, u32 counter)

@@ -46,12 +46,14 @@ def read(store: Store, names: RuleNames) -> Tally:
             why.rule or "",
         )
         tally.requests[labels] = tally.requests.get(labels, 0) + count
-    for key, count in _sums(store.table("outcomes")):
-        method, version = method_and_version(key >> 16)
-        tally.outcomes[method, version, key & 0xFFFF, INGRESS] = count
-    for method, counts in _latencies(store.table("latencies")):
-        if any(counts):
-            tally.latency[method, INGRESS] = counts
+    for what, counts in _columns(store.table("outcomes")):
+        for status, count in enumerate(counts):
+            if count:
+                tally.outcomes[*method_and_version(what), status, INGRESS] = count
+    for number, (*buckets, microseconds) in _columns(store.table("latencies")):
+        if any(buckets):
+            latency = [*map(float, buckets), microseconds / 1e6]
+            tally.latency[METHOD_NAMES[number], INGRESS] = latency
     return tally
 
 
@@ -70,9 +72,8 @@ def _sums(table: Table) -> Iterator[tuple[Any, int]]:
         yield table.key.unpacked(packed), sum(words[0] for words in counting.per_cpu(table, packed))
 
 
-def _latencies(table: Table) -> Iterator[tuple[str, list[float]]]:
-    """Method and, for each bucket and the sum in seconds, a number."""
+def _columns(table: Table) -> Iterator[tuple[int, list[int]]]:
+    """Of an array, numbers and the sums over all CPUs of each word of the value."""
     for packed in list(table.keys()):
         sums = [sum(column) for column in zip(*counting.per_cpu(table, packed), strict=True)]
-        method = METHOD_NAMES[int.from_bytes(packed, sys.byteorder)]
-        yield method, [*map(float, sums[:-1]), sums[-1] / 1e6]
+        yield int.from_bytes(packed, sys.byteorder), sums

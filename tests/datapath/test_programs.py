@@ -33,12 +33,12 @@ BUDGET = {
     "on_connect6": 9000,
     "on_getpeername4": 40,
     "on_getpeername6": 50,
-    "on_sock_ops": 150_000,
+    "on_sock_ops": 80_000,
     "on_sk_lookup": 2500,
     "on_send": 800,
     "on_receive": 250,
     "on_request": 450_000,
-    "on_response": 400_000,
+    "on_response": 250_000,
     "on_arrival": 350_000,
 }
 """Instructions that the verifier walked through; the kernel's own limit is a million."""

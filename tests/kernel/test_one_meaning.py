@@ -60,7 +60,7 @@ def post(path: bytes, size: int, *fields: bytes) -> bytes:
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: case.id)
 def test_corpus(stage: Stage, case: CorpusCase) -> None:
-    """Whole, in small pieces, and behind another request."""
+    """Whole, in small pieces, and behind another request; often enough to be known."""
     made: list[Sequence[bytes]] = [[case.wire], [GET, case.wire]]
     for cut in (Cut.bytewise, Cut.line_ends, Cut.heads):
         made.append(cut([case.wire]))
@@ -69,6 +69,9 @@ def test_corpus(stage: Stage, case: CorpusCase) -> None:
             played(stage, Case(road, Conduct.LOCKSTEP, tuple(pieces)))
     for road in ROADS:
         played(stage, Case(road, Conduct.HELD, (GET + case.wire,)))
+    for road in ("pod", "outside"):
+        for _ in range(3):
+            played(stage, Case(road, Conduct.LOCKSTEP, (case.wire,)))
 
 
 @pytest.mark.parametrize("road", ROADS)
