@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types bench bench-check fuzz soak flows faults compat clean
+.PHONY: help setup demo test lint types bench bench-check locust fuzz soak flows faults compat clean
 .NOTPARALLEL:
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make types   mypy, strict"
 	@echo "make bench   measure the roads against direct connections and other proxies"
 	@echo "make bench-check  make bench, held against the report in loadtest/report"
+	@echo "make locust  a crowd of users on the demo, and locust's page to steer it (root for eBPF)"
 	@echo "make fuzz    hold the kernel's verdicts to the proxy's for MINUTES=30 (root for eBPF)"
 	@echo "make soak    a mixed load on the kernel road for MINUTES=60, all checked (root for eBPF)"
 	@echo "make flows   hold records and metrics to what clients of REQUESTS=100000 saw (root for eBPF)"
@@ -42,6 +43,9 @@ bench: setup
 
 bench-check: setup
 	$(PYTHON) -m loadtest.bench --against loadtest/report/report.json
+
+locust: setup
+	@$(PYTHON) -m loadtest.crowd
 
 fuzz: setup
 	$(PYTHON) -m tests.kernel.fuzz --minutes $(or $(MINUTES),30)

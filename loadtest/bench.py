@@ -21,26 +21,27 @@ from loadtest import (
     kernel_road,
     machine,
     progress,
-    proxy_road,
     ready,
     report_folder,
     result,
+    side_by_side,
     splice_road,
 )
 from loadtest.answers import AnswerError
+from loadtest.found import Found
 from loadtest.progress import Progress
-from loadtest.rounds import Claim, Series
+from loadtest.rounds import Claim
 from loadtest.uploads import UploadError
 from loadtest.wrk import WrkError
 
 PLAIN_WIDTH = 120
-SECTIONS = ("proxy", "splice", "kernel", "idle", "ready")
+SECTIONS = ("peers", "splice", "kernel", "idle", "ready")
 FAILURES = (AgentError, AnswerError, ServerError, UploadError, WrkError)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was asked for. ``cases`` chooses among those of section kernel."""
+    """What was asked for. ``cases`` chooses among those of the sections peers and kernel."""
 
     rounds: int
     seconds: float
@@ -53,7 +54,7 @@ class Settings:
         return not self.cases and set(self.only or SECTIONS) == set(SECTIONS)
 
 
-Section = tuple[int, Callable[[Progress], tuple[list[Series], list[Claim]]]]
+Section = tuple[int, Callable[[Progress], Found]]
 """How many measurements are made, and what makes them."""
 
 
@@ -62,7 +63,7 @@ Section = tuple[int, Callable[[Progress], tuple[list[Series], list[Claim]]]]
 @click.option("--seconds", default=3.0, show_default=True, help="Length of each measurement.")
 @click.option("--connections", default=idle.CONNECTIONS, show_default=True, help="Idle ones.")
 @click.option("--only", multiple=True, type=click.Choice(SECTIONS), help="Leave out the others.")
-@click.option("--cases", default="", help="Of kernel, those in whose title this is found (regex).")
+@click.option("--cases", default="", help="Of peers and kernel (regex).")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the result there.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write JSON, tables, plots there.")
 @click.option("--check", is_flag=True, help="Exit with 1 if an aim was missed.")
@@ -97,43 +98,38 @@ def main(
         warnings.append(text)
         console.print(f"!!! {text}", style="bold red", markup=False, highlight=False)
 
-    series, claims = _run(console, settings, warn)
-    result.show(console, series, claims)
+    found = _run(console, settings, warn)
+    result.show(console, found)
     # Only now all that were to be installed are there.
     about |= {"versions": machine.versions(), "settings": asdict(settings), "warnings": warnings}
     try:
         if path:
-            result.write(path, result.as_json(series, claims, about))
+            result.write(path, result.as_json(found, about))
         if report:
-            report_folder.write(report, series, claims, about)
+            report_folder.write(report, found, about)
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
-    failed = check and not all(claim.met for claim in claims)
+    failed = check and not all(claim.met for claim in found.claims)
     if then is not None:
-        failed |= not _compared(console, then, claims, whole=settings.whole)
+        failed |= not _compared(console, then, found.claims, whole=settings.whole)
     if failed:
         raise SystemExit(1)
 
 
-def _run(
-    console: Console, settings: Settings, warn: Callable[[str], None]
-) -> tuple[list[Series], list[Claim]]:
+def _run(console: Console, settings: Settings, warn: Callable[[str], None]) -> Found:
     lacking = abilities.lacking()
     if lacking:
         warn(f"left out, what needs eBPF: {lacking}")
     sections = _sections(settings, warn, ebpf=not lacking)
-    series: list[Series] = []
-    claims: list[Claim] = []
+    found = Found()
     try:
         expected = sum(count for count, _ in sections)
         with progress.shown(console, expected, settings.seconds) as tell:
             for _, measure in sections:
-                found = measure(tell)
-                series += found[0]
-                claims += found[1]
+                found.add(measure(tell))
     except FAILURES as error:
         raise click.ClickException(str(error)) from None
-    return series, claims
+    return found
 
 
 def _sections(settings: Settings, warn: Callable[[str], None], *, ebpf: bool) -> list[Section]:
@@ -141,9 +137,9 @@ def _sections(settings: Settings, warn: Callable[[str], None], *, ebpf: bool) ->
     rounds, seconds, connections = settings.rounds, settings.seconds, settings.connections
     cases = settings.cases
     all_sections: dict[str, Section] = {
-        "proxy": (
-            proxy_road.expected(rounds, ebpf=ebpf),
-            lambda tell: proxy_road.measure(rounds, seconds, tell, ebpf=ebpf),
+        "peers": (
+            side_by_side.expected(rounds, cases, ebpf=ebpf),
+            lambda tell: side_by_side.measure(rounds, seconds, tell, warn, ebpf=ebpf, only=cases),
         ),
         "splice": (
             splice_road.expected(rounds),
@@ -163,7 +159,8 @@ def _sections(settings: Settings, warn: Callable[[str], None], *, ebpf: bool) ->
     }
     impossible = () if ebpf else ("splice", "kernel")
     chosen = settings.only or SECTIONS
-    return [all_sections[name] for name in SECTIONS if name in chosen and name not in impossible]
+    possible = [all_sections[n] for n in SECTIONS if n in chosen and n not in impossible]
+    return [section for section in possible if section[0]]
 
 
 def _compared(console: Console, then: list[Claim], now: list[Claim], *, whole: bool) -> bool:

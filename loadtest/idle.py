@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 
 from l7proxy.demo.client import exchange
 from loadtest import processes, subjects
+from loadtest.found import Found
 from loadtest.progress import Progress
 from loadtest.rounds import Aim, Claim, Series
 
@@ -19,7 +20,7 @@ EXPECTED = 1
 """How many measurements are made."""
 
 
-def measure(progress: Progress, connections: int) -> tuple[list[Series], list[Claim]]:
+def measure(progress: Progress, connections: int) -> Found:
     """Bytes per connection, each of which made one request and then fell silent."""
     allow_descriptors(connections + 100)
     limits = {"idle_timeout": LONG, "connections": connections + 100}
@@ -35,7 +36,7 @@ def measure(progress: Progress, connections: int) -> tuple[list[Series], list[Cl
         after = processes.memory(alone.agent.process.pid)
         progress.measured()
     found = Series("memory per idle connection", "bytes", ((after - before) / connections,))
-    return [found], [Claim(found, Aim(MAX_BYTES, at_least=False))]
+    return Found([found], [Claim(found, Aim(MAX_BYTES, at_least=False))])
 
 
 def _open(stack: ExitStack, listener: tuple[str, int], count: int) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from l7proxy.demo.places import Place
-from loadtest import kernel_rules, kernel_stage, peers
+from loadtest import kernel_rules, kernel_stage
 from loadtest.answers import Check
 from loadtest.kernel_stage import HOST, Side, Stage
 from loadtest.probes import Megabytes, Probe, Requests
 from loadtest.progress import Progress
 from loadtest.rounds import Aim
+from loadtest.routes import Route, serving, unruled
 from loadtest.uploads import Upload
-from loadtest.wrk import Load
 
 DIRECT, KERNEL = "direct", "kernel"
 NO_SLOWER = Aim(1.0, at_least=False)
@@ -41,22 +39,6 @@ class Case:
 Builder = Callable[[Stage, Progress], Case]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a client is, and where it finds the server."""
-
-    client: Place
-    host: str
-    port: int
-
-    def load(self, target: str = kernel_rules.TARGET, **options: Any) -> Load:
-        url = f"http://{self.host}:{self.port}{target}"
-        return Load(self.client, url, **options)
-
-    def check(self, method: str, target: str, status: int, body: bytes = b"") -> Check:
-        return Check(self.client, self.host, self.port, method, target, status, body)
-
-
 def _loopback(side: Side, port: int = kernel_stage.PORT) -> Route:
     return Route(side.service_client, HOST, port)
 
@@ -67,20 +49,6 @@ def _pods(side: Side) -> Route:
 
 def _outside(side: Side) -> Route:
     return Route(side.outside, side.pod_users.ip, kernel_stage.POD_PORT)
-
-
-def _serving(route: Route) -> tuple[Check, ...]:
-    """A subject that has the rule in force."""
-    return (
-        route.check("GET", kernel_rules.TARGET, 200),
-        route.check("DELETE", "/users/1", 403),
-        route.check("GET", "/admin", 403),
-    )
-
-
-def _unruled(route: Route) -> tuple[Check, ...]:
-    """A subject that has no rule: it is the server alone that answers."""
-    return (route.check("GET", kernel_rules.TARGET, 200), route.check("DELETE", "/users/1", 200))
 
 
 def _against_direct(
@@ -101,7 +69,7 @@ def _against_direct(
                 KERNEL: Requests(covered.load(target, **options)),
             },
             ((KERNEL, DIRECT, aim),),
-            (*_unruled(direct), *_serving(covered), covered.check("GET", target, 200)),
+            (*unruled(direct), *serving(covered), covered.check("GET", target, 200)),
             p99=p99,
         )
 
@@ -117,11 +85,12 @@ def _long_heads(stage: Stage, progress: Progress) -> Case:
 def _refused(stage: Stage, progress: Progress) -> Case:
     """Refusals that the agent's processes must not notice, against answers of the server."""
     direct, covered = _loopback(stage.direct), _loopback(stage.covered)
-    load = covered.load("/users/1", method="DELETE", refused=True)
+    method, target = kernel_rules.REFUSED
+    load = covered.load(target, method=method, refused=100)
     return Case(
         {DIRECT: Requests(direct.load()), KERNEL: Requests(load, agent=stage.agent_pid)},
         ((KERNEL, DIRECT, Aim(1.2)),),
-        (*_unruled(direct), *_serving(covered)),
+        (*unruled(direct), *serving(covered)),
         cpu=IDLE_CPU,
     )
 
@@ -133,46 +102,7 @@ def _records(stage: Stage, progress: Progress) -> Case:
     return Case(
         {names[0]: Requests(without.load()), names[1]: Requests(with_records.load())},
         ((names[1], names[0], Aim(0.95)),),
-        (*_serving(without), *_serving(with_records)),
-    )
-
-
-def _many_rules(stage: Stage, progress: Progress) -> Case:
-    one, many = _loopback(stage.covered), _loopback(stage.covered, kernel_stage.MANY_PORT)
-    names = ("1 rule", f"{kernel_rules.MANY:,} rules")
-    return Case(
-        {names[0]: Requests(one.load()), names[1]: Requests(many.load())},
-        ((names[1], names[0], Aim(0.92)),),
-        (*_serving(one), *_serving(many)),
-    )
-
-
-def _others(stage: Stage, progress: Progress) -> Case:
-    """Other proxies on the node without an agent, in front of the same nginx."""
-    side, covered = stage.direct, _loopback(stage.covered)
-    to = (HOST, kernel_stage.PORT)
-    envoy, haproxy, nginx = (
-        (HOST, port)
-        for port in (kernel_stage.ENVOY_PORT, kernel_stage.HAPROXY_PORT, kernel_stage.NGINX_PORT)
-    )
-    place, folder = side.node.host, side.node.directory
-    peers.start_envoy(peers.install("envoy", progress), place, folder / "envoy", envoy, to)
-    peers.start_haproxy(place, folder / "haproxy", haproxy, to)
-    peers.start_nginx_proxy(place, folder / "nginx-proxy", nginx, to)
-    routes = {
-        KERNEL: covered,
-        "Envoy 1.40": Route(side.service_client, *envoy),
-        "HAProxy": Route(side.service_client, *haproxy),
-        "nginx as proxy": Route(side.service_client, *nginx),
-    }
-    aims = {"Envoy 1.40": Aim(10.0), "HAProxy": Aim(2.5), "nginx as proxy": Aim(2.5)}
-    checks = [check for route in routes.values() for check in _serving(route)]
-    # The others have the path normalised before they match it, as l7proxy has.
-    checks += [routes[name].check("GET", "/users/%2e%2e//admin", 403) for name in aims]
-    return Case(
-        {name: Requests(route.load()) for name, route in routes.items()},
-        tuple((KERNEL, name, aim) for name, aim in aims.items()),
-        tuple(checks),
+        (*serving(without), *serving(with_records)),
     )
 
 
@@ -212,9 +142,7 @@ BUILDERS: Mapping[str, Builder] = {
     "refused": _refused,
     "client outside": _against_direct(_outside, Aim(0.82)),
     "connection per request": _against_direct(_loopback, Aim(0.85), close=True),
-    "many rules": _many_rules,
     "records": _records,
-    "other proxies": _others,
     "upload 1 MB, length": _uploads(1 << 20, "length"),
     "upload 1 MB, chunked": _uploads(1 << 20, "chunked"),
     "upload 100 MB, length": _uploads(100 << 20, "length"),
@@ -222,7 +150,5 @@ BUILDERS: Mapping[str, Builder] = {
 }
 """By title, in the order in which they are measured."""
 
-
-def probes_of(title: str) -> int:
-    """How many subjects a case has, before it is built."""
-    return 4 if BUILDERS[title] is _others else 2
+PROBES = 2
+"""How many subjects a case has."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from l7proxy.datapath import libbpf
+from l7proxy.demo.agents import Agent
 from loadtest import kernel_rules, kernel_stage, processes
 from loadtest.answers import AnswerError
 from loadtest.kernel_stage import HOST, Side, Stage
@@ -39,12 +40,12 @@ def measure(stage: Stage, connections: int, progress: Progress) -> list[Series]:
         progress(f"{connections} idle connections, direct")
         with _held(stage.direct, connections):
             middle = _meminfo()
-            maps, agent = _map_bytes(stage), processes.memory(stage.agent_pid)
+            maps, agent = map_bytes(stage.agent), processes.memory(stage.agent_pid)
             progress.measured()
             progress(f"{connections} idle connections, policed")
             with _held(stage.covered, connections):
                 end = _meminfo()
-                maps_end, agent_end = _map_bytes(stage), processes.memory(stage.agent_pid)
+                maps_end, agent_end = map_bytes(stage.agent), processes.memory(stage.agent_pid)
                 progress.measured()
 
     def each(title: str, difference: float) -> Series:
@@ -97,10 +98,10 @@ def _meminfo() -> dict[str, int]:
     return found
 
 
-def _map_bytes(stage: Stage) -> int:
+def map_bytes(agent: Agent) -> int:
     """Bytes of the maps that the agent has pinned, as the kernel states them."""
     total = 0
-    folder = Path(stage.agent.settings["bpffs"])
+    folder = Path(agent.settings["bpffs"])
     for pin in sorted(path for path in folder.rglob("*") if path.is_file()):
         descriptor = libbpf.obj_get(pin)
         try:

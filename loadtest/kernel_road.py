@@ -13,7 +13,8 @@ from functools import partial
 
 from l7proxy.demo.agents import Agent
 from loadtest import idle, kernel_memory, kernel_stage
-from loadtest.kernel_cases import BUILDERS, DIRECT, KERNEL, Case, probes_of
+from loadtest.found import Found
+from loadtest.kernel_cases import BUILDERS, DIRECT, KERNEL, PROBES, Case
 from loadtest.kernel_stage import Stage
 from loadtest.probes import Requests
 from loadtest.progress import Progress
@@ -30,7 +31,7 @@ Say = Callable[[str], None]
 def expected(rounds: int, only: str = "") -> int:
     """How many measurements are made."""
     chosen = _chosen(only)
-    probes = sum(probes_of(title) for title in chosen if title in BUILDERS)
+    probes = PROBES * sum(title in BUILDERS for title in chosen)
     return rounds * probes + (kernel_memory.EXPECTED if MEMORY in chosen else 0)
 
 
@@ -42,7 +43,7 @@ def measure(
     *,
     connections: int = idle.CONNECTIONS,
     only: str = "",
-) -> tuple[list[Series], list[Claim]]:
+) -> Found:
     """Every case whose title the regular expression ``only`` is found in."""
     chosen = _chosen(only)
     # Inherited by the servers, which hold one end of every idle connection.
@@ -62,7 +63,7 @@ def measure(
             count = connections if is_kernel else min(connections, PROXY_CONNECTIONS)
             series += _memory(stage, count, progress, warn)
         _look_at_the_end(stage, warn)
-    return series, claims
+    return Found(series, claims)
 
 
 def _chosen(only: str) -> list[str]:

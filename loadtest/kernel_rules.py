@@ -10,6 +10,8 @@ from loadtest.peers import PATH_RULE
 RULE = {"method": "GET", "path": PATH_RULE}
 UPLOAD_RULE = {"method": "POST", "path": "/upload(/.*)?"}
 TARGET = "/users/7"
+REFUSED = ("DELETE", "/users/1")
+"""A request that no rule allows, and that the server alone answers as it does TARGET."""
 MANY = 1000
 LONG_HEAD = 600
 
@@ -31,16 +33,16 @@ _SHAPES = (
 )
 
 
-def many() -> list[dict[str, str]]:
-    """MANY rules; the one that matches TARGET is in their middle."""
+def many(count: int = MANY) -> list[dict[str, str]]:
+    """So many rules, up to MANY; the one that matches TARGET is in their middle."""
     others = (
         {"method": method, "path": shape.format(noun=noun, part=part, version=version)}
         for version in range(1, MANY)
         for noun, part in zip(_NOUNS, (*_NOUNS[1:], _NOUNS[0]), strict=True)
         for method, shape in _SHAPES
     )
-    made = [next(others) for _ in range(MANY - 1)]
-    made.insert(MANY // 2, RULE)
+    made = [next(others) for _ in range(count - 1)]
+    made.insert(count // 2, RULE)
     return made
 
 

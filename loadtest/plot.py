@@ -1,31 +1,25 @@
-"""Ratios as a picture that is understood at a glance: SVG, by hand.
-
-A dot for each ratio on a logarithmic axis is a few lines of XML: no library has to be installed,
-and the same result gives the same text, so that a difference of two reports can be read.
-"""
+"""Ratios as a picture that is understood at a glance: a dot for each on a logarithmic axis."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
+from xml.etree.ElementTree import Element
 
+from loadtest import svg
 from loadtest.rounds import Claim
+from loadtest.svg import EDGE, INK, LETTER, PALE
 
-# Of Okabe and Ito's palette, which colour-blind people tell apart; the shapes differ as well.
-WIN, LOSS = "#0072B2", "#D55E00"
-_INK, _PALE = "#222222", "#DDDDDD"
-_ROW, _TOP, _BOTTOM, _EDGE = 24, 74, 34, 16
-_AXIS, _NOTE, _LETTER = 420, 230, 6.6
+# The shapes differ as well.
+WIN, LOSS = svg.BLUE, svg.RED
+_ROW, _TOP, _BOTTOM = 24, 74, 34
+_AXIS, _NOTE = 420, 230
 _SIZE = 5.0
 _MAX_TICKS = 9
 _STEPS = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
 _LINEAR_UP_TO, _FINE_UP_TO = 4.0, 20.0
 """Of the highest value over the lowest: beyond, ticks are no longer evenly spaced, and fewer."""
-
-
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +46,16 @@ def draw(title: str, claims: Sequence[Claim], better: str, worse: str) -> str:
     """SVG of ratios, the best first; ``better`` and ``worse`` name what is a win and a loss."""
     claims = sorted(claims, key=_goodness, reverse=True)
     labels = [each.label for each in claims]
-    left = _EDGE + max((len(text) for text in labels), default=0) * _LETTER + 14
+    left = EDGE + max((len(text) for text in labels), default=0) * LETTER + 14
     width = left + _AXIS + _NOTE
     height = _TOP + _ROW * len(claims) + _BOTTOM
-    image = Element(
-        "svg",
-        {
-            "xmlns": "http://www.w3.org/2000/svg",
-            "viewBox": f"0 0 {width:.0f} {height}",
-            "width": f"{width:.0f}",
-            "height": f"{height}",
-            "font-family": "DejaVu Sans, Verdana, sans-serif",
-            "font-size": "12",
-            "role": "img",
-        },
-    )
-    SubElement(image, "title").text = title
-    _add(image, "rect", width="100%", height="100%", fill="white")
-    _text(image, _EDGE, 24, title, size="15", weight="bold")
+    image = svg.image(title, width, height)
     scale = Scale(*_range(claims), left, _AXIS)
     _legend(image, better, worse)
     _axis(image, scale, len(claims))
     for number, (text, claim) in enumerate(zip(labels, claims, strict=True)):
         _row(image, scale, text, claim, _TOP + _ROW * number + _ROW / 2)
-    indent(image)
-    return tostring(image, encoding="unicode") + "\n"
+    return svg.written(image)
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -106,7 +85,7 @@ def _range(claims: Sequence[Claim]) -> tuple[float, float]:
 
 
 def _legend(image: Element, better: str, worse: str) -> None:
-    x, y = float(_EDGE), 48.0
+    x, y = float(EDGE), 48.0
     for kind, text in (
         ("win", better),
         ("loss", worse),
@@ -117,33 +96,33 @@ def _legend(image: Element, better: str, worse: str) -> None:
         if kind == "aim":
             _aim(image, middle, y + 8)
         elif kind == "spread":
-            _whisker(image, x, x + 16, y, _INK)
+            _whisker(image, x, x + 16, y, INK)
         else:
             _mark(image, middle, y, win=kind == "win")
-        _text(image, x + 22, y + 4, text)
-        x += 22 + len(text) * _LETTER + 22
+        svg.text(image, x + 22, y + 4, text)
+        x += 22 + len(text) * LETTER + 22
 
 
 def _axis(image: Element, scale: Scale, rows: int) -> None:
     top, bottom = _TOP - 4, _TOP + _ROW * rows
     for value in ticks(scale.low, scale.high):
         x = scale.x(value)
-        _line(image, (x, top), (x, bottom), _PALE)
-        _text(image, x, bottom + 16, f"{value:g}x", anchor="middle")
+        svg.line(image, (x, top), (x, bottom), PALE)
+        svg.text(image, x, bottom + 16, f"{value:g}x", anchor="middle")
     # The line that decides: on its one side are wins, on the other losses.
     parity = scale.x(1.0)
-    _line(image, (parity, top), (parity, bottom), _INK, dash="4 3")
+    svg.line(image, (parity, top), (parity, bottom), INK, dash="4 3")
 
 
 def _row(image: Element, scale: Scale, text: str, claim: Claim, y: float) -> None:
     low, high = claim.series.spread
     median, aim = claim.series.median, claim.aim
-    row = SubElement(image, "g", {"class": "win" if is_win(claim) else "loss"})
     note = f"{median:.2f}x" + (f", aim {aim}" if aim else "")
     if not claim.met:
         note += ", missed"
-    SubElement(row, "title").text = f"{claim.series.name}: {note}, from {low:.2f} to {high:.2f}"
-    _text(row, scale.left - 12, y + 4, text, anchor="end")
+    tip = f"{claim.series.name}: {note}, from {low:.2f} to {high:.2f}"
+    row = svg.group(image, "win" if is_win(claim) else "loss", tip)
+    svg.text(row, scale.left - 12, y + 4, text, anchor="end")
     if aim:
         _aim(row, scale.x(aim.bound), y)
     colour = WIN if is_win(claim) else LOSS
@@ -151,51 +130,25 @@ def _row(image: Element, scale: Scale, text: str, claim: Claim, y: float) -> Non
         _whisker(row, scale.x(low), scale.x(high), y, colour)
     _mark(row, scale.x(median), y, win=is_win(claim))
     weight = "normal" if claim.met else "bold"
-    _text(row, scale.left + scale.width + 14, y + 4, note, weight=weight)
+    svg.text(row, scale.left + scale.width + 14, y + 4, note, weight=weight)
 
 
 def _mark(parent: Element, x: float, y: float, *, win: bool) -> None:
     if win:
-        _add(parent, "circle", cx=x, cy=y, r=_SIZE, fill=WIN)
+        svg.add(parent, "circle", cx=x, cy=y, r=_SIZE, fill=WIN)
         return
     r = _SIZE + 1
     points = f"{x},{y - r} {x + r},{y} {x},{y + r} {x - r},{y}"
-    _add(parent, "polygon", points=points, fill=LOSS)
+    svg.add(parent, "polygon", points=points, fill=LOSS)
 
 
 def _whisker(parent: Element, left: float, right: float, y: float, colour: str) -> None:
-    _line(parent, (left, y), (right, y), colour, width=2)
+    svg.line(parent, (left, y), (right, y), colour, width=2)
     for x in (left, right):
-        _line(parent, (x, y - 4), (x, y + 4), colour, width=2)
+        svg.line(parent, (x, y - 4), (x, y + 4), colour, width=2)
 
 
 def _aim(parent: Element, x: float, y: float) -> None:
     """A triangle that stands on the value, above the line of dots and whiskers."""
     points = f"{x},{y - 5} {x - 4},{y - 12} {x + 4},{y - 12}"
-    _add(parent, "polygon", points=points, fill=_INK)
-
-
-def _line(
-    parent: Element, start: Point, end: Point, colour: str, width: int = 1, dash: str = "none"
-) -> None:
-    (x1, y1), (x2, y2) = start, end
-    options = {"stroke": colour, "stroke-width": width, "stroke-dasharray": dash}
-    _add(parent, "line", x1=x1, y1=y1, x2=x2, y2=y2, **options)
-
-
-def _text(
-    parent: Element,
-    x: float,
-    y: float,
-    text: str,
-    *,
-    anchor: str = "start",
-    size: str = "12",
-    weight: str = "normal",
-) -> None:
-    options = {"text-anchor": anchor, "font-size": size, "font-weight": weight, "fill": _INK}
-    _add(parent, "text", x=round(x, 1), y=y, **options).text = text
-
-
-def _add(parent: Element, tag: str, **attributes: object) -> Element:
-    return SubElement(parent, tag, {name: str(value) for name, value in attributes.items()})
+    svg.add(parent, "polygon", points=points, fill=INK)

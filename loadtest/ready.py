@@ -7,8 +7,9 @@ from functools import partial
 
 from l7proxy.demo.agents import Agent
 from loadtest import subjects
+from loadtest.found import Found
 from loadtest.progress import Progress
-from loadtest.rounds import Aim, Claim, Series, interleave
+from loadtest.rounds import Aim, Claim, interleave
 
 MAX_SECONDS = 3.0
 
@@ -18,7 +19,7 @@ def expected(rounds: int, *, ebpf: bool) -> int:
     return rounds * (2 if ebpf else 1)
 
 
-def measure(rounds: int, progress: Progress, *, ebpf: bool) -> tuple[list[Series], list[Claim]]:
+def measure(rounds: int, progress: Progress, *, ebpf: bool) -> Found:
     """Seconds from starting the command to the first good answer about its status."""
     with ExitStack() as stack:
         agents = {"run to ready, userspace": stack.enter_context(subjects.alone()).agent}
@@ -31,7 +32,7 @@ def measure(rounds: int, progress: Progress, *, ebpf: bool) -> tuple[list[Series
             progress,
         )
     claims = [Claim(series, Aim(MAX_SECONDS, at_least=False)) for series in found.values()]
-    return list(found.values()), claims
+    return Found(list(found.values()), claims)
 
 
 def _start(agent: Agent) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.found import Found
 from loadtest.rounds import Aim, Claim, Series
 
 _STYLES = {"met": "[green]met[/]", "MISSED": "[bold red]MISSED[/]", "": ""}
@@ -40,12 +41,12 @@ class _Document(BaseModel):
     promised: list[_Promise]
 
 
-def show(console: Console, series: Sequence[Series], claims: Sequence[Claim]) -> None:
+def show(console: Console, found: Found) -> None:
     """Two tables: what was measured, and what was promised."""
     measured = Table("measured", "unit", box=SIMPLE_HEAD)
     for column in ("median", "lowest", "highest"):
         measured.add_column(column, justify="right")
-    for each in series:
+    for each in found.series:
         low, high = each.spread
         measured.add_row(
             each.name, each.unit, *(number(value) for value in (each.median, low, high))
@@ -54,7 +55,7 @@ def show(console: Console, series: Sequence[Series], claims: Sequence[Claim]) ->
     promised = Table("promised", box=SIMPLE_HEAD)
     for column in ("aim", "median", "lowest", "highest", ""):
         promised.add_column(column, justify="right")
-    for claim in claims:
+    for claim in found.claims:
         low, high = claim.series.spread
         promised.add_row(
             f"{claim.series.name} ({claim.series.unit})",
@@ -65,13 +66,11 @@ def show(console: Console, series: Sequence[Series], claims: Sequence[Claim]) ->
     console.print(promised)
 
 
-def as_json(
-    series: Sequence[Series], claims: Sequence[Claim], about: Mapping[str, Any]
-) -> dict[str, Any]:
+def as_json(found: Found, about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that was measured, each round; ``about`` tells on what."""
     return {
         **about,
-        "measured": [_series(each) for each in series],
+        "measured": [_series(each) for each in found.series],
         "promised": [
             {
                 **_series(claim.series),
@@ -79,7 +78,7 @@ def as_json(
                 "at_least": claim.more_is_better,
                 "met": claim.aim and claim.met,
             }
-            for claim in claims
+            for claim in found.claims
         ],
     }
 

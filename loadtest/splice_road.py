@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from loadtest import subjects
+from loadtest.found import Found
 from loadtest.progress import Progress
-from loadtest.rounds import Aim, Claim, Measure, Series, interleave, ratio
+from loadtest.rounds import Aim, Claim, Measure, interleave, ratio
 from loadtest.wrk import Load, rate
 
 CASES = (
@@ -26,7 +27,7 @@ def expected(rounds: int) -> int:
     return rounds * 2 * len(CASES)
 
 
-def measure(rounds: int, seconds: float, progress: Progress) -> tuple[list[Series], list[Claim]]:
+def measure(rounds: int, seconds: float, progress: Progress) -> Found:
     """Requests per second of each case, direct and short-circuited."""
     with (
         subjects.pods("bench-direct", policy=False) as plain,
@@ -45,4 +46,4 @@ def measure(rounds: int, seconds: float, progress: Progress) -> tuple[list[Serie
         Claim(ratio(found[f"{title}, splice"], found[f"{title}, direct"]), aim)
         for title, _, _, aim in CASES
     ]
-    return list(found.values()), claims
+    return Found(list(found.values()), claims)

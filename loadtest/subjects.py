@@ -14,6 +14,7 @@ from l7proxy.demo import servers
 from l7proxy.demo.agents import Agent
 from l7proxy.demo.places import Place
 from l7proxy.demo.pods import Node, Pod
+from l7proxy.demo.servers import Server
 from loadtest.peers import PATH_RULE
 
 HOST = "127.0.0.1"
@@ -28,7 +29,7 @@ class Alone:
 
     place: Place
     directory: Path
-    server: tuple[str, int]
+    server: Server
     listener: tuple[str, int]
     agent: Agent
 
@@ -48,31 +49,45 @@ def alone(limits: Mapping[str, float] | None = None, workers: int = 1) -> Iterat
     """``limits`` are those of the agent's configuration."""
     with TemporaryDirectory(prefix="l7proxy-bench-") as name, Place("bench") as place:
         directory = Path(name)
-        server = (HOST, servers.free_port(HOST))
-        servers.nginx(place, directory / "nginx", [server], body=NGINX)
+        to = (HOST, servers.free_port(HOST))
+        server = servers.nginx(place, directory / "nginx", [to], body=NGINX)
         listener = (HOST, servers.free_port(HOST))
-        _write_policy(directory, server[1])
-        workload = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "users", "labels": {"app": "users"}},
-        }
-        (directory / "workloads.yaml").write_text(yaml.safe_dump(workload))
-        listen = {
-            "address": f"{HOST}:{listener[1]}",
-            "to": f"{HOST}:{server[1]}",
-            "workload": "users",
-        }
-        config = directory / "l7proxy.yaml"
-        settings = {
-            "datapath": "userspace",
-            "state": "state",
-            "proxy": {"workers": workers, "listen": [listen]},
-            "metrics": {"listen": f"{HOST}:0"},
-            "limits": dict(limits or {}),
-        }
-        config.write_text(yaml.safe_dump(settings))
-        yield Alone(place, directory, server, listener, Agent(place, config))
+        agent = userspace(place, directory / "agent", listener, to, limits, workers)
+        yield Alone(place, directory, server, listener, agent)
+
+
+def userspace(
+    place: Place,
+    directory: Path,
+    listener: tuple[str, int],
+    to: tuple[str, int],
+    limits: Mapping[str, float] | None = None,
+    workers: int = 1,
+) -> Agent:
+    """An agent (not started) that serves ``to`` at ``listener``, with the rule in force."""
+    directory.mkdir()
+    _write_policy(directory, to[1])
+    workload = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "users", "labels": {"app": "users"}},
+    }
+    (directory / "workloads.yaml").write_text(yaml.safe_dump(workload))
+    listen = {
+        "address": f"{listener[0]}:{listener[1]}",
+        "to": f"{to[0]}:{to[1]}",
+        "workload": "users",
+    }
+    config = directory / "l7proxy.yaml"
+    settings = {
+        "datapath": "userspace",
+        "state": "state",
+        "proxy": {"workers": workers, "listen": [listen]},
+        "metrics": {"listen": f"{HOST}:0"},
+        "limits": dict(limits or {}),
+    }
+    config.write_text(yaml.safe_dump(settings))
+    return Agent(place, config)
 
 
 @contextmanager

@@ -17,11 +17,20 @@ class WrkError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Mix:
+    """A share of all requests, in percent, that are others than the load's own."""
+
+    share: int
+    method: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What to send from where. ``close`` makes a new connection for each request.
 
-    ``headers`` are whole lines. ``refused`` says that every request is to be answered with an
-    error status, instead of none.
+    ``headers`` are whole lines. ``refused`` is the share of the requests, in percent, that must
+    be answered with an error status.
     """
 
     place: Place
@@ -30,17 +39,20 @@ class Load:
     connections: int = CONNECTIONS
     method: str = "GET"
     headers: tuple[str, ...] = ()
-    refused: bool = False
+    refused: int = 0
+    mix: Mix | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Requests per second and in all; latencies in microseconds."""
+    """Requests per second and in all, and how many were refused; latencies in microseconds."""
 
     rate: float
     p50: int
     p99: int
+    p999: int
     requests: int
+    refused: int
 
 
 def run(load: Load, seconds: float) -> Result:
@@ -54,6 +66,8 @@ def run(load: Load, seconds: float) -> Result:
     if seconds < 1:
         argv = ["timeout", "--signal=INT", f"{seconds:g}s", *argv]
     argv += ["-d", f"{max(1, round(seconds))}s", load.url, "--", load.method]
+    if load.mix:
+        argv += [str(load.mix.share), load.mix.method, load.mix.target]
     done = load.place.run(argv, timeout=seconds + 30)
     lines = done.stdout.strip().splitlines()
     try:
@@ -61,14 +75,26 @@ def run(load: Load, seconds: float) -> Result:
     except (IndexError, json.JSONDecodeError):
         raise WrkError(f"{load.url}: {done.stderr.strip() or done.stdout.strip()}") from None
     # A server that closes after each answer makes wrk count nothing as an error.
-    requests = found["requests"]
-    wrong = abs(found["refused"] - requests) if load.refused else found["refused"]
-    errors = found["errors"] + wrong
+    requests, refused = found["requests"], found["refused"]
+    errors = found["errors"] + _wrong(load, requests, refused)
     if errors or not requests:
-        raise WrkError(f"{load.url}: {errors} errors, {requests} requests")
-    return Result(requests / found["seconds"], found["p50"], found["p99"], requests)
+        raise WrkError(
+            f"{load.url}, {load.connections} connections:"
+            f" {errors} errors, {requests} requests, {refused} refused"
+        )
+    rate = requests / found["seconds"]
+    return Result(rate, found["p50"], found["p99"], found["p999"], requests, refused)
 
 
 def rate(load: Load, seconds: float) -> float:
     """Requests per second. Raises WrkError."""
     return run(load, seconds).rate
+
+
+def _wrong(load: Load, requests: int, refused: int) -> int:
+    """How many answers were refusals, or none, against what was to be expected."""
+    if load.refused in (0, 100):
+        return abs(refused - requests * load.refused // 100)
+    # Each connection has one request on its way when the run ends, and that may be either kind.
+    difference = abs(refused - requests * load.refused / 100)
+    return round(difference) if difference > load.connections + 1 else 0

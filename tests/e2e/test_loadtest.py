@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,13 +13,24 @@ import pytest
 
 from l7proxy.demo import servers
 from l7proxy.demo.places import Place
-from loadtest import kernel_road, kernel_rules, peers, processes, uploads, wrk
+from loadtest import (
+    kernel_road,
+    kernel_rules,
+    peer_cases,
+    peers,
+    probes,
+    processes,
+    side_by_side,
+    uploads,
+    wrk,
+)
 from loadtest.answers import AnswerError, Check
 from loadtest.progress import Lines
 from loadtest.rounds import Aim, Claim, Series, interleave, ratio, ratio_of_medians
 
 HOST = "127.0.0.1"
-SMOKE = r"^(loopback|client outside|refused|many rules|upload 1 MB, .*|memory)$"
+SMOKE = r"^(loopback|client outside|refused|upload 1 MB, .*|memory)$"
+PEERS = r"^(loopback|rules|silence)$"
 
 
 def test_rounds_are_interleaved_and_every_second_one_runs_backwards() -> None:
@@ -48,9 +61,10 @@ def test_a_ratio_of_medians_is_one_value() -> None:
 
 
 def test_the_kernel_roads_rules_are_many_and_its_long_head_is_as_long_as_it_says() -> None:
-    rules = kernel_rules.many()
-    assert len({(rule["method"], rule["path"]) for rule in rules}) == kernel_rules.MANY
-    assert rules.index(kernel_rules.RULE) == kernel_rules.MANY // 2
+    for count in (1, 100, kernel_rules.MANY):
+        rules = kernel_rules.many(count)
+        assert len({(rule["method"], rule["path"]) for rule in rules}) == count
+        assert rules.index(kernel_rules.RULE) == count // 2
     lines = kernel_rules.long_head("127.0.0.1:8080")
     start = [f"GET {kernel_rules.TARGET} HTTP/1.1", "Host: 127.0.0.1:8080"]
     assert len("\r\n".join([*start, *lines, "", ""])) == kernel_rules.LONG_HEAD
@@ -78,11 +92,57 @@ def test_wrk_measures_answers_and_refuses_a_run_with_errors(tmp_path: Path) -> N
             assert wrk.rate(wrk.Load(place, f"http://{HOST}:{port}/good", close), 0.2) > 0
         with pytest.raises(wrk.WrkError, match="errors"):
             wrk.rate(wrk.Load(place, f"http://{HOST}:{port}/bad"), 0.2)
-        assert wrk.rate(wrk.Load(place, f"http://{HOST}:{port}/bad", refused=True), 0.2) > 0
+        assert wrk.rate(wrk.Load(place, f"http://{HOST}:{port}/bad", refused=100), 0.2) > 0
         with pytest.raises(wrk.WrkError, match="errors"):
-            wrk.rate(wrk.Load(place, f"http://{HOST}:{port}/good", refused=True), 0.2)
+            wrk.rate(wrk.Load(place, f"http://{HOST}:{port}/good", refused=100), 0.2)
         with pytest.raises(wrk.WrkError):
             wrk.rate(wrk.Load(place, f"http://{HOST}:{servers.free_port(HOST)}/"), 0.2)
+
+
+@pytest.mark.needs_command("nginx", "wrk")
+@pytest.mark.parametrize("share", peer_cases.SWEEPS["refused share"].levels)
+def test_wrk_mixes_requests_in_the_share_that_it_is_told(share: int, tmp_path: Path) -> None:
+    body = "location /bad { if ($request_method = PUT) { return 403; } } location / { return 200; }"
+    port = servers.free_port(HOST)
+    with Place("bench") as place:
+        servers.nginx(place, tmp_path, [(HOST, port)], body=body)
+        url = f"http://{HOST}:{port}/good"
+        mix = wrk.Mix(share, "PUT", "/bad")
+        found = wrk.run(wrk.Load(place, url, connections=4, mix=mix, refused=share), 0.3)
+        assert found.requests > 100
+        assert found.refused == pytest.approx(found.requests * share / 100, abs=4)
+        with pytest.raises(wrk.WrkError, match="errors"):
+            wrk.run(wrk.Load(place, url, connections=4, mix=mix, refused=abs(share - 25)), 0.3)
+
+
+@pytest.mark.needs_command("nginx", "wrk")
+def test_what_requests_cost_is_told_apart_and_all_of_it_is_the_machines(tmp_path: Path) -> None:
+    port = servers.free_port(HOST)
+    with Place("bench") as place:
+        server = servers.nginx(place, tmp_path, [(HOST, port)], body="return 200 good;")
+        # nginx's master has workers: what is measured is theirs.
+        groups = {probes.SERVER: server.process.pid, probes.PROXY: server.process.pid}
+        probe = probes.Metered(wrk.Load(place, f"http://{HOST}:{port}/"), groups)
+        assert probe.measure(0.5) > 0
+        (result,) = probe.results
+        assert result.p50 <= result.p99 <= result.p999
+        cpu = {group: values[0] for group, values in probe.cpu.items()}
+        assert min(cpu.values()) > 0
+        assert cpu[probes.CLIENT] + cpu[probes.SERVER] < cpu[probes.MACHINE] * 1.2
+        assert probe.memory[0] > 1 << 20
+
+
+def test_a_machine_of_which_every_processor_works_was_busy_all_the_time() -> None:
+    processors = os.cpu_count() or 1
+    work = f"{sys.executable} -c 'sum(range(30_000_000))' &"
+    with Place("bench") as place:
+        before, ended, begin = processes.busy_seconds(), processes.ended_seconds(), time.monotonic()
+        done = place.run(["sh", "-c", work * processors + " wait"], timeout=120)
+        assert done.returncode == 0
+        spent, used = processes.busy_seconds() - before, processes.ended_seconds() - ended
+        passed = time.monotonic() - begin
+    assert 0 < used < spent + 0.1
+    assert passed * processors * 0.6 < spent < passed * processors + 0.1
 
 
 @pytest.mark.needs_command("nginx")
@@ -125,7 +185,7 @@ def test_an_upload_that_is_refused_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.needs_command("nginx", "haproxy")
 @pytest.mark.parametrize("start", [peers.start_haproxy, peers.start_nginx_proxy])
 def test_other_proxies_have_the_same_rule(
-    start: Callable[[Place, Path, tuple[str, int], tuple[str, int]], None], tmp_path: Path
+    start: Callable[[Place, Path, tuple[str, int], tuple[str, int]], peers.Process], tmp_path: Path
 ) -> None:
     port = servers.free_port(HOST)
     with Place("bench") as place:
@@ -152,20 +212,57 @@ def test_other_proxies_have_the_same_rule(
 def test_the_kernel_roads_section_measures_what_it_promises() -> None:
     said: list[str] = []
     progress = Lines(str)
-    series, claims = kernel_road.measure(1, 0.2, progress, said.append, connections=20, only=SMOKE)
+    found = kernel_road.measure(1, 0.2, progress, said.append, connections=20, only=SMOKE)
     assert progress.done == kernel_road.expected(1, SMOKE)
     assert all(
-        value > 0 for each in series if each.unit in ("req/s", "MB/s") for value in each.values
+        value > 0
+        for each in found.series
+        if each.unit in ("req/s", "MB/s")
+        for value in each.values
     )
-    assert [claim.series.name for claim in claims] == [
+    assert [claim.series.name for claim in found.claims] == [
         "loopback: kernel / direct",
         "loopback, p99: kernel / direct, of medians",
         "refused: kernel / direct",
         "refused: CPU of l7proxy for 1,000 requests",
         "client outside: kernel / direct",
-        "many rules: 1,000 rules / 1 rule",
         "upload 1 MB, length: kernel / direct",
         "upload 1 MB, chunked: kernel / direct",
     ]
-    assert "idle connection, agent and worker" in [each.name for each in series]
+    assert "idle connection, agent and worker" in [each.name for each in found.series]
     assert not [line for line in said if line.startswith("the agent was not well")]
+
+
+@pytest.mark.needs_ebpf
+@pytest.mark.needs_command("nginx", "wrk", "haproxy")
+def test_the_peers_do_the_same_and_each_road_is_the_one_that_it_is_called() -> None:
+    said: list[str] = []
+    progress = Lines(str)
+    found = side_by_side.measure(1, 0.3, progress, said.append, ebpf=True, only=PEERS)
+    assert said == []
+    assert progress.done == side_by_side.expected(1, PEERS, ebpf=True)
+    (comparison,) = found.comparisons
+    assert list(comparison.rows) == [
+        "direct",
+        "splice",
+        "kernel",
+        "proxy, transparent",
+        "proxy, userspace",
+        "Envoy 1.40",
+        "HAProxy",
+        "nginx as proxy",
+        "mitmproxy",
+    ]
+    for name, row in comparison.rows.items():
+        assert row.rate.median > 0
+        assert row.busy.median > 0
+        assert set(row.cpu) == {"client", "server"} | (set() if name == "direct" else {"proxy"})
+        assert (row.memory is None) == (name == "direct")
+    (rules,) = found.curves
+    assert {name: len(line) for name, line in rules.lines.items()} == {
+        "kernel": 3,
+        "proxy, transparent": 3,
+    }
+    names = [claim.series.name for claim in found.claims]
+    assert "peers, loopback: kernel / Envoy 1.40" in names
+    assert "kernel: 1,000 rules / 1 rule" in names

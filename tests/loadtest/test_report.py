@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from loadtest import bench, machine, progress, report_folder, result
+from loadtest.found import Comparison, Curves, Found, Row
 from loadtest.rounds import RATIO, Aim, Claim, Series, interleave, ratio_of_medians
 
 RATES = [Series("direct", "req/s", (100.0, 110.0)), Series("kernel", "req/s", (150.0, 99.0))]
@@ -36,7 +37,7 @@ ABOUT = {
 
 
 def test_a_report_keeps_every_round_and_is_read_again_as_it_was(tmp_path: Path) -> None:
-    report_folder.write(tmp_path / "report", RATES, CLAIMS, ABOUT)
+    report_folder.write(tmp_path / "report", Found(RATES, CLAIMS), ABOUT)
     path = tmp_path / "report" / report_folder.JSON
     document = json.loads(path.read_text())
     assert document["machine"] == {"cpus": 2}
@@ -46,15 +47,49 @@ def test_a_report_keeps_every_round_and_is_read_again_as_it_was(tmp_path: Path) 
 
 
 def test_every_ratio_is_in_one_plot_and_other_claims_in_none(tmp_path: Path) -> None:
-    report_folder.write(tmp_path, RATES, CLAIMS, ABOUT)
+    report_folder.write(tmp_path, Found(RATES, CLAIMS), ABOUT)
     rows = {path.name: path.read_text().count("<g ") for path in sorted(tmp_path.glob("*.svg"))}
     assert rows == {"direct.svg": 2, "latency.svg": 1, "others.svg": 1}
-    report_folder.write(tmp_path, RATES, CLAIMS[:1], ABOUT)
+    report_folder.write(tmp_path, Found(RATES, CLAIMS[:1]), ABOUT)
+    assert [path.name for path in tmp_path.glob("*.svg")] == ["direct.svg"]
+
+
+def test_comparisons_and_curves_are_drawn_and_tabled(tmp_path: Path) -> None:
+    def series(*values: float) -> Series:
+        return Series("a series", "unit", values)
+
+    rows = {
+        "direct": Row(
+            series(9000.0), {"p50": series(7.0)}, series(10.5), {"client": series(4.0)}, None
+        ),
+        "kernel": Row(
+            series(8000.0),
+            {"p50": series(6.0)},
+            series(11.5),
+            {"client": series(4.0), "server": series(3.0), "proxy": series(0.5)},
+            series(99e6),
+        ),
+    }
+    lines = {"direct": (series(1.0, 3.0), series(5000.0))}
+    found = Found(
+        comparisons=[Comparison("peers-loopback.svg", "Side by side", rows)],
+        curves=[Curves("connections.svg", "By connections", "connections", (1, 4096), lines)],
+    )
+    report_folder.write(tmp_path, found, ABOUT)
+    text = (tmp_path / report_folder.MARKDOWN).read_text()
+    assert "| direct | 9,000 | 7.00 | 10.50 | 4.00 |  |  |  |" in text
+    assert "| kernel | 8,000 | 6.00 | 11.50 | 4.00 | 3.00 | 0.50 | 99.00 |" in text
+    assert "| requests a second | 1 | 4,096 |" in text
+    assert "| direct | 2.00 | 5,000 |" in text
+    for image in ("peers-loopback.svg", "connections.svg"):
+        assert f"]({image})" in text
+        assert (tmp_path / image).read_text().startswith("<svg")
+    report_folder.write(tmp_path, Found(RATES, CLAIMS[:1]), ABOUT)
     assert [path.name for path in tmp_path.glob("*.svg")] == ["direct.svg"]
 
 
 def test_the_tables_say_what_was_won_lost_and_left_out(tmp_path: Path) -> None:
-    text = report_folder.markdown(RATES, CLAIMS, ABOUT)
+    text = report_folder.markdown(Found(RATES, CLAIMS), ABOUT)
     assert "2 of 4 ratios are wins, and 2 of 4 aims are met." in text
     assert "| loopback: kernel / direct | 1.20 | 0.90 | 1.50 | >= 1.3 | MISSED |" in text
     assert "| userspace / direct | 0.20 | 0.20 | 0.20 |  |  |" in text
@@ -116,9 +151,9 @@ def test_a_report_that_is_not_there_is_an_error_before_anything_is_measured(
 def test_a_run_that_is_held_against_a_report_fails_on_a_loss_and_leaves_the_report(
     now: list[Claim], exit_code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report_folder.write(tmp_path, RATES, CLAIMS, ABOUT)
+    report_folder.write(tmp_path, Found(RATES, CLAIMS), ABOUT)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(bench, "_run", lambda console, settings, warn: (RATES, now))
+    monkeypatch.setattr(bench, "_run", lambda console, settings, warn: Found(RATES, now))
     argv = ["--only", "kernel", "--against", str(tmp_path / report_folder.JSON)]
     done = CliRunner().invoke(bench.main, argv)
     assert done.exit_code == exit_code
@@ -129,11 +164,9 @@ def test_a_run_that_is_held_against_a_report_fails_on_a_loss_and_leaves_the_repo
 def test_a_run_writes_its_report_with_machine_versions_and_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(
-        console: Console, settings: bench.Settings, warn: Callable[[str], None]
-    ) -> tuple[list[Series], list[Claim]]:
+    def run(console: Console, settings: bench.Settings, warn: Callable[[str], None]) -> Found:
         warn("this is not the kernel road")
-        return RATES, CLAIMS
+        return Found(RATES, CLAIMS)
 
     monkeypatch.setattr(bench, "_run", run)
     done = CliRunner().invoke(bench.main, ["--rounds", "2", "--report", str(tmp_path / "new")])
