@@ -38,6 +38,7 @@ from l7proxy.datapath.placement import Place, Placement
 from l7proxy.datapath.port import DatapathError, Listener
 from l7proxy.datapath.reaper import Reaper
 from l7proxy.datapath.rules import RuleMaps
+from l7proxy.datapath.segments import Retransmissions
 from l7proxy.datapath.slots import Namespace, Slots
 from l7proxy.datapath.stale import Judge
 from l7proxy.datapath.store import identity_key, open_store, remove_others
@@ -90,6 +91,7 @@ class EbpfDatapath:
         )
         self._look_at = 0.0
         self._cookie = netns.cookie(None)
+        self._retransmissions = Retransmissions()
         self._sizes: dict[str, int] = {}
         self._unplaced: list[str] = []
         self._workloads: tuple[Workload, ...] = ()
@@ -224,6 +226,7 @@ class EbpfDatapath:
             "connections_reset": self._stale + self._reaper.resets,
             "reset_error": self._reset_error,
             "pins_restored": self._store.pins.restored,
+            "retransmitted_segments": self._retransmissions.total(self._slots),
             "tables": {**self._sizes, "namespaces": len(list(self._slots))},
             "table_limits": source.table_limits(self._config.limits),
         }

@@ -249,7 +249,7 @@ def test_namespace_that_was_made_anew_is_covered_anew(covered: Covered, restart:
 
 
 def test_pins_that_are_removed_are_put_back(covered: Covered) -> None:
-    """Seen to fail: without ``Pins.hold`` everybody gets in as soon as the pins are gone."""
+    """Seen to fail: without ``Pins.hold`` no other policy set can be brought in force."""
     build = covered.node.bpffs / "l7proxy" / covered.ask("status")["build"]
     before = {path.name for path in build.iterdir()}
     for path in build.iterdir():
