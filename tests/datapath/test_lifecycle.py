@@ -266,6 +266,26 @@ def test_pins_that_are_removed_are_put_back(covered: Covered) -> None:
     assert_enforced(covered)
 
 
+def test_without_agent_and_pins_the_next_agent_mends_what_came_in(covered: Covered) -> None:
+    """Nothing is attached meanwhile; what policy refuses does not stay connected."""
+    server, _, stranger = covered.node.workloads
+    build = covered.node.bpffs / "l7proxy" / covered.ask("status")["build"]
+    covered.kill()
+    for path in build.iterdir():
+        path.unlink()
+    nothing = [{}, *[0] * (len(everything_attached(covered)) - 1)]
+    eventually(lambda: everything_attached(covered) == nothing, PATIENCE)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(server.listen(server.ip, 8000))
+        near = stack.enter_context(stranger.connect(server.ip, 8000))
+        stack.enter_context(accepted(listener))
+        assert not covered.start()
+        covered.apply()
+        with pytest.raises(ConnectionResetError):
+            near.recv(1)
+    assert_enforced(covered)
+
+
 @pytest.mark.parametrize("lost", ["flows", "prog_on_connect4", "link_on_send"])
 def test_a_pin_that_was_removed_meanwhile_leaves_no_gap(covered: Covered, lost: str) -> None:
     """Seen to fail: with ``remove_build`` in the place of ``_set_aside`` nothing is refused until

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.faults.faults import CONTROL, FAULTS, NOTHING
+from tests.faults.files import FAKETIME
 from tests.faults.report import Row, markdown, table
 from tests.faults.town import Town, town
 from tests.faults.trial import trial
@@ -40,6 +41,8 @@ def main() -> int:
     arguments = parser.parse_args()
     faults = {NOTHING: CONTROL, **FAULTS}
     rows = [Row(name, fault) for name, fault in faults.items() if arguments.only in name]
+    if FAKETIME is None:
+        print("LEFT OUT: the clock is not set, because faketime is missing")
     with town() as place:
         for row in rows:
             tried(place, row, arguments.times)

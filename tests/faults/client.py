@@ -20,7 +20,7 @@ import time
 CONNECTIONS = 3
 TIMEOUT = 3.0
 AGAIN = 0.02
-PAUSE = 0.01
+PAUSE = 0.02
 """Seconds between two requests of a connection: the others on this machine have to live too."""
 AGENT = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
 REFUSALS = (403,)

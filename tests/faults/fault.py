@@ -26,6 +26,7 @@ class Fault:
     ``roads``    those whose clients may lose requests
     ``away``     seconds that the fault itself keeps somebody from being served
     ``around``   what has to be otherwise in the town for as long as the fault is tried
+    ``silent``   metrics that must not tell of it
     ``growth``   bytes by which agent and workers together may grow
     """
 
@@ -35,3 +36,4 @@ class Fault:
     away: float = 0.0
     around: Callable[[Town], contextlib.AbstractContextManager[None]] | None = None
     growth: int = 64 * MIB
+    silent: tuple[Metric, ...] = ()

@@ -52,3 +52,6 @@ def judged(fault: Fault, said: Json, seen: Seen) -> Iterator[str]:
         yield f"memory grew by {seen.growth / MIB:.0f} MiB"
     if seen.rise(fault.metric) < fault.metric.least:
         yield f"{fault.metric.name} did not tell of it"
+    for metric in fault.silent:
+        if seen.rise(metric) >= metric.least:
+            yield f"{metric.name} told of what was not there"
