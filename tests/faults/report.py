@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rich.table import Table
@@ -77,10 +77,14 @@ def table(rows: Iterable[Row]) -> Table:
     return made
 
 
-def markdown(rows: Iterable[Row]) -> str:
+def markdown(rows: Sequence[Row]) -> str:
     """The document."""
     cells = [COLUMNS, ["---"] * len(COLUMNS)]
     for row in rows:
         *others, metric, rise = row.cells()
         cells.append([*others, f"`{metric}`", rise])
-    return HEAD + "".join(f"| {' | '.join(each)} |\n" for each in cells)
+    lines = [f"| {' | '.join(each)} |" for each in cells]
+    problems = [f"- {each}" for row in rows for each in row.problems]
+    if problems:
+        lines += ["", "What was not as it must be:", "", *problems]
+    return HEAD + "\n".join(lines) + "\n"
