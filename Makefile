@@ -17,7 +17,7 @@ help:
 	@echo "make fuzz    hold the kernel's verdicts to the proxy's for MINUTES=30 (root for eBPF)"
 	@echo "make soak    a mixed load on the kernel road for MINUTES=60, all checked (root for eBPF)"
 	@echo "make flows   hold records and metrics to what clients of REQUESTS=100000 saw (root for eBPF)"
-	@echo "make faults  what clients notice when parts are killed, frozen or fed garbage (root for eBPF)"
+	@echo "make faults  what clients notice of faults, each tried TIMES=3 (root for eBPF)"
 	@echo "make compat  real clients against real servers on each road (root for eBPF)"
 	@echo "make setup   Debian packages and the virtual environment in .venv"
 	@echo "make clean   remove .venv, caches and build output"
@@ -56,8 +56,9 @@ soak: setup
 flows: setup
 	$(PYTHON) -m tests.flows --requests $(or $(REQUESTS),100000)
 
-faults: setup
-	$(PYTHON) -m tests.faults
+faults:
+	@scripts/setup.sh faults
+	$(PYTHON) -m tests.faults --times $(or $(TIMES),3)
 
 compat:
 	@scripts/setup.sh compat

@@ -102,10 +102,11 @@ static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct c
     u64 key = bpf_get_socket_cookie(ctx);
     u32 zero = 0;
     struct http *http = blank.lookup(&zero);
+    u64 *judged = judged_now.lookup(&zero);
     long error;
 
-    if (http)
-        exchanges.update(&key, http);
+    if (http && judged && !exchanges.update(&key, http))
+        lock_xadd(judged, 1);
     http = exchanges.lookup(&key);
     if (http) {
         http->server_key = *own;
@@ -249,6 +250,8 @@ static inline void closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
     u64 cookie = bpf_get_netns_cookie(ctx), key;
     struct conn *conn = conns.sk_storage_get(sk, 0, 0);
     struct flow flow = {};
+    u32 zero = 0;
+    u64 *judged;
 
     if (ctx->args[0] == TCP_LISTEN_STATE) {
         struct endpoint key = {.netns = cookie, .port = ctx->local_port};
@@ -278,7 +281,9 @@ static inline void closed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 
         if (http)
             connection_ends(http, conn->exchange);
-        exchanges.delete(&conn->exchange);
+        judged = judged_now.lookup(&zero);
+        if (!exchanges.delete(&conn->exchange) && judged)
+            lock_xadd(judged, -1);
     }
     if (!conn || !conn->client)
         return;

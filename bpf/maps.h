@@ -56,7 +56,9 @@ BPF_ARRAY(blank, struct http, 1); /* what a connection begins with */
 BPF_F_TABLE("hash", u64, struct http, exchanges, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 BPF_QUEUE(doomed, struct doomed, 16384); /* for the agent to reset */
 BPF_SOCKHASH(clients, struct half, MAX_CONNECTIONS); /* ends of judged connections */
-BPF_SOCKHASH(servers, struct half, MAX_CONNECTIONS);
+/* With room for those whose handshake was let begin before judged_now had counted up. */
+BPF_SOCKHASH(servers, struct half, 2 * MAX_CONNECTIONS);
+BPF_ARRAY(judged_now, u64, 1); /* how many entries exchanges has */
 
 BPF_TABLE("percpu_array", u32, struct known_head, request_heads, HEADS_KEPT);
 BPF_TABLE("percpu_array", u32, struct known_head, answer_heads, HEADS_KEPT);

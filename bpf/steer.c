@@ -31,6 +31,15 @@ static inline int to_proxy(struct bpf_sk_lookup *ctx, struct state *now, u32 slo
     return SK_PASS;
 }
 
+/* A connection that cannot be enrolled would be judged by nobody. */
+static inline int is_full(void)
+{
+    u32 zero = 0;
+    u64 *judged = judged_now.lookup(&zero);
+
+    return !judged || *judged >= MAX_CONNECTIONS;
+}
+
 int on_sk_lookup(struct bpf_sk_lookup *ctx)
 {
     struct flow flow = {};
@@ -75,6 +84,10 @@ int on_sk_lookup(struct bpf_sk_lookup *ctx)
     if (road == ROAD_KERNEL && !is_watched(here, flow.server, flow.server_port)) {
         /* Nobody would enrol the server's socket: its cgroup is not covered. */
         count(COUNTER_UNWATCHED);
+        road = ROAD_PROXY;
+    }
+    if (road == ROAD_KERNEL && is_full()) {
+        count(COUNTER_FULL);
         road = ROAD_PROXY;
     }
     if (road == ROAD_PROXY) {

@@ -3,7 +3,8 @@
 #
 # A second run finds everything in place and returns at once. Where packages cannot be installed
 # (not root, not Debian) it says which are missing and goes on if the environment can be made.
-# `setup.sh compat` installs too what only the compatibility matrix needs.
+# `setup.sh compat` installs too what only the compatibility matrix needs, `setup.sh faults` what
+# only the trial of faults does.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:/usr/sbin:/sbin"
@@ -39,6 +40,10 @@ missing_packages() {
     command -v chromium >/dev/null || echo "chromium:tests without a browser"
     command -v prometheus >/dev/null || echo "prometheus:tests without Prometheus"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo "ca-certificates:pip cannot check servers"
+    if [ "$wanted" = faults ]; then
+        compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null ||
+            echo "faketime:trial of faults without one that sets the clock"
+    fi
     [ "$wanted" = compat ] || return 0
     command -v apache2 >/dev/null || echo "apache2-bin:compatibility matrix without Apache"
     command -v ab >/dev/null || echo "apache2-utils:compatibility matrix without ab"

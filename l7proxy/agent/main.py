@@ -66,7 +66,7 @@ async def _run(config: Config, state: StateDir, report: Report) -> int:
         admin = Admin(node, metrics)
         await cleanup.enter_async_context(_serve_admin(state, admin))
         watch = Watch(node.inputs.paths, node.changed)
-        async with _running(watch.run, node.keep, node.record, report=report):
+        async with _running(watch.run, node.keep, node.record, node.clockwork.run, report=report):
             if warning:
                 report.info(warning)
             _say_started(node, metrics, report)

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from l7proxy.agent import processes
+from l7proxy.agent.clockwork import Clockwork
 from l7proxy.agent.datapaths import Opened
 from l7proxy.agent.flows import Flows
 from l7proxy.agent.inputs import Inputs
@@ -70,6 +72,7 @@ class Node:
         self.applied_at = 0.0
         self.apply_errors = 0
         self.started_at = time.time()
+        self.clockwork = Clockwork()
         self._state = state
         self._datapath = opened.datapath
         self._thread = thread
@@ -165,6 +168,16 @@ class Node:
             faults=self.faults,
             workers=sum(worker.ready for worker in self.pool.status()),
             worker_restarts=self.pool.restarts,
+            processes={
+                worker.slot: found
+                for worker in self.pool.status()
+                if worker.pid is not None and (found := processes.facts(worker.pid))
+            },
+            errors=self.report.errors,
+            late_seconds=self.clockwork.late,
+            clock_steps=self.clockwork.steps,
+            pins_restored=int(status.get("pins_restored", 0)),
+            retransmitted_segments=int(status.get("retransmitted_segments", 0)),
             tables=tables,
             table_limits=dict(status.get("table_limits", {})),
             flow_events_lost=self.flows.lost,

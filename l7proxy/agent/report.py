@@ -27,6 +27,8 @@ class Report:
     """
 
     def __init__(self) -> None:
+        self.errors = 0
+        """How many were said so far."""
         self._errors: deque[Said] = deque(maxlen=_REMEMBERED)
         self._writer = LineWriter(_STDERR)
 
@@ -40,6 +42,7 @@ class Report:
     def error(self, message: str) -> None:
         """``message`` may have several lines, one for each fault."""
         for line in message.splitlines():
+            self.errors += 1
             self._errors.append(Said(time.time(), line))
             self._write(f"error: {line}")
 

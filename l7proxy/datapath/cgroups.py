@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from l7proxy.datapath import libbpf
 from l7proxy.datapath.connections import OpenSocket, socket_inodes
 from l7proxy.datapath.names import CGROUP_DEPTH
 from l7proxy.datapath.port import DatapathError
@@ -85,22 +84,15 @@ class Cgroups:
         folder = os.open(self._covered, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for function, attach_type in cgroup_programs():
-                path = self._store.link(f"cgroup_{inode}_{function}")
-                if path.exists():
-                    continue
-                program = self._store.program(function)
-                try:
-                    link = libbpf.link_create(program, folder, attach_type)
-                    libbpf.obj_pin(link, path)
-                    os.close(link)
+                name = f"cgroup_{inode}_{function}"
+                if not self._store.is_attached(name):
+                    self._store.attach(name, function, folder, attach_type)
                     fresh = True
-                finally:
-                    os.close(program)
         finally:
             os.close(folder)
         for name in self._store.links():
             if name.startswith("cgroup_") and not name.startswith(f"cgroup_{inode}_"):
-                self._store.link(name).unlink()
+                self._store.detach(name)
         return fresh
 
     def covers(self, sock: OpenSocket) -> bool:

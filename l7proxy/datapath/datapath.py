@@ -38,6 +38,7 @@ from l7proxy.datapath.placement import Place, Placement
 from l7proxy.datapath.port import DatapathError, Listener
 from l7proxy.datapath.reaper import Reaper
 from l7proxy.datapath.rules import RuleMaps
+from l7proxy.datapath.segments import Retransmissions
 from l7proxy.datapath.slots import Namespace, Slots
 from l7proxy.datapath.stale import Judge
 from l7proxy.datapath.store import identity_key, open_store, remove_others
@@ -70,6 +71,7 @@ class EbpfDatapath:
         self._number = functools.partial(identity_number, key=self._key)
         self._rules: RuleMaps | None = None  # where the kernel judges no requests
         try:
+            self._store.pins.hold()
             if self._store.has_kernel_road():
                 self._rules = RuleMaps(self._store)
                 answers.write(self._store)
@@ -89,6 +91,7 @@ class EbpfDatapath:
         )
         self._look_at = 0.0
         self._cookie = netns.cookie(None)
+        self._retransmissions = Retransmissions()
         self._sizes: dict[str, int] = {}
         self._unplaced: list[str] = []
         self._workloads: tuple[Workload, ...] = ()
@@ -124,6 +127,7 @@ class EbpfDatapath:
     def _apply(self, policies: PolicySet, workloads: Sequence[Workload]) -> None:
         host_addresses = netns.addresses(None)
         try:
+            self._store.pins.restore()
             located, cookies = self._locate(workloads)
             entries = tables.compile_entries(
                 policies,
@@ -159,9 +163,11 @@ class EbpfDatapath:
         return KernelFit(self._config.limits, self._automata) if self._rules else None
 
     def tend(self) -> None:
-        """Resets what the kernel has given up; now and then looks at who listens."""
+        """Resets what the kernel has given up, puts back pins that somebody has removed; now and
+        then looks at who listens."""
         now = time.monotonic()
         try:
+            self._store.pins.restore()
             try:
                 self._reaper.reap(now)
             finally:
@@ -219,6 +225,8 @@ class EbpfDatapath:
             "epoch": self._epoch,
             "connections_reset": self._stale + self._reaper.resets,
             "reset_error": self._reset_error,
+            "pins_restored": self._store.pins.restored,
+            "retransmitted_segments": self._retransmissions.total(self._slots),
             "tables": {**self._sizes, "namespaces": len(list(self._slots))},
             "table_limits": source.table_limits(self._config.limits),
         }
@@ -241,6 +249,7 @@ class EbpfDatapath:
         """Ends the listeners: what needs the proxy is refused until an agent runs again."""
         self._slots.close()
         self._observing.close()
+        self._store.pins.let_go()
 
     def _reset_stale(self, entries: tables.Entries) -> None:
         """Connections made before, that policy now wants on another road. See ``stale``."""

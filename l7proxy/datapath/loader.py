@@ -107,7 +107,8 @@ def _load(bcc: Any, module: Any, program: Program, slot: int = 0) -> int:
 
 
 def load(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Compiles ``request['text']`` and pins everything in ``folder``; returns the layouts."""
+    """Compiles ``request['text']`` and pins everything in ``folder``; returns the layouts, and the
+    names of the pins."""
     with tempfile.TemporaryDirectory(prefix="l7proxy-headers-") as tree:
         headers.write(Path(tree))
         os.environ["BCC_KERNEL_SOURCE"] = tree
@@ -163,7 +164,8 @@ def load(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         for name, fd in loaded.items():
             obj_pin(fd, folder / name)
         _link(fds, loaded, folder, kernel_road=not lacking, receive=request["receive_verdict"])
-    return {"maps": layouts, "kernel_road_lacks": lacking}
+    pins = sorted(path.name for path in folder.iterdir())
+    return {"maps": layouts, "pins": pins, "kernel_road_lacks": lacking}
 
 
 def _link(

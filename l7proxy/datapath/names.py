@@ -136,6 +136,7 @@ class Counter(Enum):
     )
     WAY_TCP = "kernel_way_tcp", "judged connection: its first request came by TCP"
     UNWATCHED = "kernel_road_unwatched", "sent to the proxy: no covered socket is known to listen"
+    FULL = "kernel_road_full", "sent to the proxy: no room for another judged connection"
     NOT_JUDGED = "not_judged", "connection that could not be judged; nothing is let through"
     REQUESTS_REDIRECTED = "requests_redirected", "allowed requests that were short-circuited"
     REQUESTS_TO_TCP = "messages_to_tcp", "messages of requests left to TCP and the server's end"

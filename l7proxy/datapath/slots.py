@@ -82,22 +82,18 @@ class Slots:
     def attach(self) -> None:
         """Attaches the steering program to every covered namespace that has none yet."""
         for each in self:
-            path = self._store.link(f"netns_{each.slot}")
-            if path.exists():
+            name = f"netns_{each.slot}"
+            if self._store.is_attached(name):
                 continue
-            program = self._store.program(f"on_sk_lookup_{each.slot}")
             target = each.descriptor if each.descriptor is not None else netns.own()
             try:
-                link = libbpf.link_create(program, target, _SK_LOOKUP)
-                libbpf.obj_pin(link, path)
-                os.close(link)
+                self._store.attach(name, f"on_sk_lookup_{each.slot}", target, _SK_LOOKUP)
             except OSError as error:
                 where = each.name or "the agent's own"
                 raise DatapathError(
                     f"cannot steer connections into namespace {where}: {error}"
                 ) from None
             finally:
-                os.close(program)
                 if target != each.descriptor:
                     os.close(target)
 
@@ -109,7 +105,7 @@ class Slots:
             if cookie in cookies:
                 continue
             slot = table.number(cookie)
-            self._store.link(f"netns_{slot}").unlink(missing_ok=True)
+            self._store.detach(f"netns_{slot}")
             table.delete(cookie)
             if slot is not None:
                 self._store.table("namespaces").set(slot, {})
@@ -134,7 +130,7 @@ class Slots:
                     f"more than {self._limit} network namespaces: raise limits.namespaces"
                 )
             # A link left in a free slot belongs to a namespace that is gone.
-            self._store.link(f"netns_{slot}").unlink(missing_ok=True)
+            self._store.detach(f"netns_{slot}")
         each.slot = slot
         try:
             self._listen(each)

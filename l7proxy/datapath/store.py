@@ -17,6 +17,7 @@ from typing import Any
 
 from l7proxy.datapath import features, libbpf, source
 from l7proxy.datapath.layout import Table
+from l7proxy.datapath.pins import Pins
 from l7proxy.datapath.port import DatapathError
 from l7proxy.datapath.programs import PROGRAMS, Hook
 from l7proxy.limits import Limits
@@ -41,6 +42,7 @@ class Store:
         self.folder = folder
         self.layouts = layouts
         self.kernel_road_lacks = kernel_road_lacks
+        self.pins = Pins(folder)
         self._tables: dict[str, Table] = {}
 
     def table(self, name: str) -> Table:
@@ -53,9 +55,21 @@ class Store:
         """A descriptor of a pinned program; the caller closes it."""
         return libbpf.obj_get(self.folder / f"prog_{name}")
 
-    def link(self, name: str) -> Path:
-        """Where the link ``name`` is pinned, or will be."""
-        return self.folder / f"link_{name}"
+    def is_attached(self, name: str) -> bool:
+        """Whether there is a link of this name."""
+        return self.pins.has(f"link_{name}")
+
+    def attach(self, name: str, program: str, target: int, attach_type: int) -> None:
+        """Attaches a pinned program to ``target`` by a link of this name. Raises OSError."""
+        descriptor = self.program(program)
+        try:
+            self.pins.add(f"link_{name}", libbpf.link_create(descriptor, target, attach_type))
+        finally:
+            os.close(descriptor)
+
+    def detach(self, name: str) -> None:
+        """Ends the link of this name, if there is one."""
+        self.pins.remove(f"link_{name}")
 
     def links(self) -> list[str]:
         """The names of the links that are pinned."""
@@ -63,7 +77,7 @@ class Store:
 
     def has_kernel_road(self) -> bool:
         """Whether the kernel took the programs that judge requests."""
-        return self.link("on_arrival").exists()
+        return self.is_attached("on_arrival")
 
     def programs(self) -> list[str]:
         """The functions that are loaded, each once however many copies there are."""
@@ -78,7 +92,8 @@ class Store:
 def open_store(bpffs: Path, state: Path, limits: Limits) -> tuple[Store, bool]:
     """The state of this build, and whether it was there already. Raises DatapathError.
 
-    A build of another version is left in force until ``remove_others`` is called.
+    A build of another version, and one that lacks something, is left in force until
+    ``remove_others`` is called.
     """
     try:
         built = source.assemble(bpf_dir(), limits)
@@ -86,12 +101,14 @@ def open_store(bpffs: Path, state: Path, limits: Limits) -> tuple[Store, bool]:
         raise DatapathError(f"cannot prepare the eBPF programs: {error}") from None
     folder = bpffs / built.build
     described = state / LAYOUTS.format(build=built.build)
-    if _is_complete(folder):
-        try:
-            return _store(folder, json.loads(described.read_text())), True
-        except (OSError, ValueError, KeyError):
-            pass  # without the layouts the maps cannot be read: load anew
-    remove_build(folder)
+    try:
+        # Without the layouts the maps cannot be read.
+        found = json.loads(described.read_text())
+        if all((folder / pin).exists() for pin in found["pins"]):
+            return _store(folder, found), True
+    except (OSError, ValueError, KeyError):
+        pass
+    _set_aside(folder)
     loaded = _load(folder, built, limits)
     partial = described.with_suffix(".new")
     partial.write_text(json.dumps(loaded))
@@ -104,9 +121,17 @@ def _store(folder: Path, loaded: Mapping[str, Any]) -> Store:
     return Store(folder, loaded["maps"], loaded["kernel_road_lacks"])
 
 
-def _is_complete(folder: Path) -> bool:
-    # The loader pins its last link when everything else is in place.
-    return (folder / "link_on_send").exists() and (folder / "state").exists()
+def _set_aside(folder: Path) -> None:
+    """Gives what is left of a build another name, under which it stays in force. Raises
+    DatapathError."""
+    aside = folder.with_name(f"{folder.name}-damaged")
+    try:
+        if aside.is_dir():
+            remove_build(folder)  # its successor, which never came into force
+        elif folder.is_dir():
+            folder.rename(aside)
+    except OSError as error:
+        raise DatapathError(f"cannot replace {folder}: {error}") from None
 
 
 def _load(folder: Path, built: source.Source, limits: Limits) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -52,6 +53,8 @@ class Agent:
     def __init__(self, place: Place, config: Path) -> None:
         self.place = place
         self.config = config
+        self.environment: dict[str, str] = {}
+        """For the next start, beside what this process has."""
         self.settings: dict[str, Any] = yaml.safe_load(config.read_text())
         self._output = config.with_suffix(".out")
         self._errors = config.with_suffix(".err")
@@ -62,7 +65,10 @@ class Agent:
         begin = time.monotonic()
         with self._output.open("ab") as output, self._errors.open("ab") as errors:
             self.process = self.place.popen(
-                [*COMMAND, "run", "-c", str(self.config)], stdout=output, stderr=errors
+                [*COMMAND, "run", "-c", str(self.config)],
+                stdout=output,
+                stderr=errors,
+                env={**os.environ, **self.environment},
             )
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() - begin > timeout:

@@ -18,6 +18,7 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from l7proxy import __version__
@@ -57,6 +58,15 @@ _NAMED = frozenset({SHORT_CIRCUITED_BYTES, SPLICED_CONNECTIONS, KERNEL_CONNECTIO
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """Of one process: bytes of memory, open files, and how many it may have open."""
+
+    resident_bytes: int
+    open_files: int
+    most_files: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFacts:
     """What the agent knows itself at the moment of a scrape; times in seconds since the epoch."""
 
@@ -66,6 +76,13 @@ class NodeFacts:
     faults: int = 0
     workers: int = 0
     worker_restarts: int = 0
+    processes: Mapping[int, ProcessFacts] = field(default_factory=dict)
+    """Of the workers, by slot."""
+    errors: int = 0
+    late_seconds: float = 0.0
+    clock_steps: int = 0
+    pins_restored: int = 0
+    retransmitted_segments: int = 0
     flow_events_lost: int = 0
     tables: Mapping[str, int] = field(default_factory=dict)
     table_limits: Mapping[str, int] = field(default_factory=dict)
@@ -91,6 +108,7 @@ class NodeCollector(Collector):
         yield from _proxy(total)
         yield from _connections(total, facts)
         yield from _agent(facts)
+        yield from _troubles(facts)
 
     def describe(self) -> list[Metric]:
         """Nothing: a registry that asked would have to scrape to know the names."""
@@ -116,6 +134,7 @@ def registry(directory: Path, facts: Callable[[], NodeFacts]) -> CollectorRegist
     """A registry that holds the node's metrics and nothing else."""
     found = CollectorRegistry()
     found.register(NodeCollector(directory, facts))
+    ProcessCollector("l7proxy_agent", registry=found)
     return found
 
 
@@ -302,6 +321,46 @@ def _agent(facts: NodeFacts) -> Iterator[Metric]:
     )
     build.add_metric([__version__, platform.python_version(), facts.datapath], 1)
     yield build
+
+
+def _troubles(facts: NodeFacts) -> Iterator[Metric]:
+    for name, text, count in (
+        ("agent_errors", "Errors that the agent has reported in its log", facts.errors),
+        (
+            "agent_late_seconds",
+            "Seconds by which the agent came late: it was frozen, or got no processor",
+            facts.late_seconds,
+        ),
+        ("clock_steps", "Times that the wall clock was set while the agent ran", facts.clock_steps),
+        ("pins_restored", "Pins in bpffs that were gone and put back", facts.pins_restored),
+        (
+            "tcp_retransmitted_segments",
+            "TCP segments that covered namespaces had to send again",
+            facts.retransmitted_segments,
+        ),
+    ):
+        yield CounterMetricFamily(f"l7proxy_{name}", text, value=count)
+    for name, text, values in (
+        (
+            "resident_memory_bytes",
+            "Memory of a worker",
+            {slot: each.resident_bytes for slot, each in facts.processes.items()},
+        ),
+        (
+            "open_fds",
+            "Files that a worker has open",
+            {slot: each.open_files for slot, each in facts.processes.items()},
+        ),
+        (
+            "max_fds",
+            "Files that a worker may have open",
+            {slot: each.most_files for slot, each in facts.processes.items()},
+        ),
+    ):
+        gauge = GaugeMetricFamily(f"l7proxy_worker_{name}", text, labels=["worker"])
+        for slot, value in values.items():
+            gauge.add_metric([str(slot)], value)
+        yield gauge
 
 
 def _outcome(key: RequestKey) -> str:

@@ -87,7 +87,7 @@ class LineWriter:
         self._drain()
 
     def _drain(self) -> None:
-        while self._lines:
+        while self._lines or self._is_to_be_told():
             batch: list[bytes] = []
             size = 0
             news = b""
@@ -95,7 +95,7 @@ class LineWriter:
                 line = self._lines.popleft()
                 batch.append(line)
                 size += len(line)
-            if self._lost_line is not None and not self._lines and self._refused > self._told:
+            if self._lost_line is not None and not self._lines and self._is_to_be_told():
                 refused = self._refused
                 news = self._lost_line(refused - self._told)
                 self._told = refused
@@ -105,6 +105,10 @@ class LineWriter:
             except OSError:
                 self._failed += len(batch)
             self._taken += size
+
+    def _is_to_be_told(self) -> bool:
+        """Also with no line to write: all that came during the last batch may have been dropped."""
+        return self._lost_line is not None and self._refused > self._told
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -248,6 +248,58 @@ def test_namespace_that_was_made_anew_is_covered_anew(covered: Covered, restart:
     assert len(Store(build, layouts).table("netns")) == len(covered.node.workloads)
 
 
+def test_pins_that_are_removed_are_put_back(covered: Covered) -> None:
+    """Seen to fail: without ``Pins.hold`` no other policy set can be brought in force."""
+    build = covered.node.bpffs / "l7proxy" / covered.ask("status")["build"]
+    before = {path.name for path in build.iterdir()}
+    for path in build.iterdir():
+        path.unlink()
+    build.rmdir()
+    assert_enforced(covered)
+    covered.apply()
+    assert {path.name for path in build.iterdir()} == before
+    assert covered.ask("status")["pins_restored"] == len(before)
+    covered.kill()
+    assert_enforced(covered)
+    assert covered.start(), "the same build was loaded again"
+    covered.apply()
+    assert_enforced(covered)
+
+
+def test_without_agent_and_pins_the_next_agent_mends_what_came_in(covered: Covered) -> None:
+    """Nothing is attached meanwhile; what policy refuses does not stay connected."""
+    server, _, stranger = covered.node.workloads
+    build = covered.node.bpffs / "l7proxy" / covered.ask("status")["build"]
+    covered.kill()
+    for path in build.iterdir():
+        path.unlink()
+    nothing = [{}, *[0] * (len(everything_attached(covered)) - 1)]
+    eventually(lambda: everything_attached(covered) == nothing, PATIENCE)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(server.listen(server.ip, 8000))
+        near = stack.enter_context(stranger.connect(server.ip, 8000))
+        stack.enter_context(accepted(listener))
+        assert not covered.start()
+        covered.apply()
+        with pytest.raises(ConnectionResetError):
+            near.recv(1)
+    assert_enforced(covered)
+
+
+@pytest.mark.parametrize("lost", ["flows", "prog_on_connect4", "link_on_send"])
+def test_a_pin_that_was_removed_meanwhile_leaves_no_gap(covered: Covered, lost: str) -> None:
+    """Seen to fail: with ``remove_build`` in the place of ``_set_aside`` nothing is refused until
+    the first policy set is in force again."""
+    covered.kill()
+    (build,) = builds(covered)
+    (covered.node.bpffs / "l7proxy" / build / lost).unlink()
+    assert not covered.start()
+    assert_enforced(covered)
+    covered.apply()
+    assert builds(covered) == [build]
+    assert_enforced(covered)
+
+
 def test_damaged_state_is_loaded_anew(covered: Covered) -> None:
     """Pins without their layouts, or layouts without all pins, are no state to adopt."""
     covered.end()

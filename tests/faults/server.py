@@ -1,4 +1,4 @@
-"""Answers every request with its own target, and writes down what should never have come.
+"""Answers every request with its own target and content, and writes down what should not have come.
 
 ``python server.py HOST LOG PORT...``. Needs no package.
 """
@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from pathlib import Path
 
 LIMIT = 1 << 16
+BACKLOG = 4096
 
 
 class Server:
@@ -27,8 +29,12 @@ class Server:
                 if not target.startswith(b"/ok/"):
                     with self._log.open("ab") as log:
                         log.write(target + b"\n")
-                length = b"Content-Length: %d\r\n" % len(target)
-                writer.write(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n" + target)
+                _, found, rest = head.lower().partition(b"content-length:")
+                content = b""
+                if found:
+                    content = await reader.readexactly(int(rest.split(b"\r\n")[0]))
+                length = b"Content-Length: %d\r\n" % (len(target) + len(content))
+                writer.write(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n" + target + content)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, IndexError):
             pass
@@ -38,8 +44,13 @@ class Server:
 
 async def main(host: str, log: Path, ports: list[int]) -> None:
     """Until it is stopped."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     server = Server(log)
-    made = [await asyncio.start_server(server.serve, host, port, limit=LIMIT) for port in ports]
+    made = [
+        await asyncio.start_server(server.serve, host, port, limit=LIMIT, backlog=BACKLOG)
+        for port in ports
+    ]
     await asyncio.gather(*(each.serve_forever() for each in made))
 
 

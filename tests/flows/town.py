@@ -18,6 +18,7 @@ from l7proxy.demo import servers
 from l7proxy.demo.agents import Agent
 from l7proxy.demo.places import Place, stop
 from l7proxy.demo.pods import Node
+from tests.support.policies import server_policy
 from tests.support.waiting import eventually
 
 FOLDER = Path(__file__).parent
@@ -54,15 +55,7 @@ class Watched:
             Way("tcp", node.outside, KERNEL_PORT, "kernel"),
             Way("proxy", near, PROXY_PORT, "proxy"),
         )
-        policy = {
-            "apiVersion": "l7proxy.io/v1alpha1",
-            "kind": "L7Policy",
-            "metadata": {"name": "server"},
-            "spec": {
-                "endpointSelector": {"matchLabels": {"app": "server"}},
-                "ingress": [{"fromEntities": ["all"], "toPorts": [*map(_to_port, self.ways[1:])]}],
-            },
-        }
+        policy = server_policy({way.port: _rules(way) for way in self.ways[1:]})
         (node.directory / "policies" / "server.yaml").write_text(yaml.safe_dump(policy))
         node.write_workloads()
         self.log = node.directory / "access.log"
@@ -118,11 +111,8 @@ class Watched:
         }
 
 
-def _to_port(way: Way) -> Json:
-    rules: Json = {"http": RULES}
-    if way.road == "proxy":
-        rules["datapath"] = "proxy"
-    return {"ports": [{"port": str(way.port), "protocol": "TCP"}], "rules": rules}
+def _rules(way: Way) -> Json:
+    return {"http": RULES} | ({"datapath": "proxy"} if way.road == "proxy" else {})
 
 
 @contextlib.contextmanager

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 from l7proxy.observe.writer import LineWriter
+from tests.support.waiting import eventually
+
+PATIENCE = 10.0
 
 
 def test_lines_are_written_in_order_and_on_close(tmp_path: Path) -> None:
@@ -110,6 +114,35 @@ def test_long_lines_of_two_workers_do_not_mix_in_a_pipe(tmp_path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0]
     assert sorted(set(received.split(b"\n"))) == [b"", b"a" * 9999, b"b" * 9999]
     assert received.count(b"\n") == 400
+
+
+def test_a_loss_is_told_though_nothing_comes_after_it() -> None:
+    """Seen to fail: with ``while self._lines`` the batch that blocked is the last that comes."""
+    read, write = os.pipe()
+    os.write(write, b"." * 65536)
+    line = b"z" * 1023 + b"\n"
+    log = LineWriter(write, buffer_bytes=4096, lost_line=lambda count: b"lost %d\n" % count)
+    for _ in range(4):
+        log.write(line)
+    log.flush_soon()
+    eventually(lambda: blocked_writers(os.getpid()), PATIENCE)
+    log.write(line)
+    log.write(line)
+    assert log.lost == 2
+    received = b""
+    while not received.endswith(b"lost 2\n"):
+        assert select.select([read], [], [], PATIENCE)[0], "the loss is not told"
+        received += os.read(read, 1 << 20)
+    assert received == b"." * 65536 + 4 * line + b"lost 2\n"
+    log.close()
+    os.close(read)
+    os.close(write)
+
+
+def blocked_writers(pid: int) -> int:
+    """Threads of a process that wait for room in a pipe."""
+    calls = Path(f"/proc/{pid}/task").glob("*/syscall")
+    return sum(call.read_text().startswith("1 ") for call in calls)
 
 
 def test_a_reader_that_catches_up_is_told_what_it_missed() -> None:
