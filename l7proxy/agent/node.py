@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from l7proxy.agent.pool import Pool
 from l7proxy.agent.report import Report
 from l7proxy.agent.statedir import StateDir
 from l7proxy.config import Config
-from l7proxy.datapath.port import DatapathError
+from l7proxy.datapath.port import Datapath, DatapathError
 from l7proxy.observe import tally
 from l7proxy.observe.flows import Redaction
 from l7proxy.observe.metrics import NodeFacts, connections_by_road
@@ -58,14 +58,10 @@ class Node:
         self,
         config: Config,
         state: StateDir,
-        opened: Opened,
         report: Report,
         thread: ThreadPoolExecutor,
     ) -> None:
         self.config = config
-        self.mode = opened.mode
-        self.why = opened.why
-        self.kernel_road = opened.kernel_road
         self.report = report
         self.inputs = Inputs(config)
         self.snapshot: Snapshot | None = None
@@ -74,7 +70,8 @@ class Node:
         self.started_at = time.time()
         self.clockwork = Clockwork()
         self._state = state
-        self._datapath = opened.datapath
+        self._opened: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+        self._started = asyncio.Event()
         self._thread = thread
         self._attempts = 0
         self._closed = False
@@ -111,9 +108,22 @@ class Node:
         self._insist = True
         self._changed.set()
 
-    async def start(self) -> None:
-        """Workers up, the first set in force, listeners handed out. Raises AgentError."""
-        await asyncio.gather(self.pool.start(), self.inputs.read())
+    async def start(self, opening: Awaitable[Opened]) -> None:
+        """The datapath open and workers up, the first set in force, listeners handed out.
+
+        To open the datapath takes seconds where it compiles; processes start meanwhile. Raises
+        AgentError.
+        """
+        self._opened = asyncio.ensure_future(opening)
+        others = asyncio.gather(self.pool.start(), self.inputs.read(), return_exceptions=True)
+        try:
+            await self._opened
+        finally:
+            results = await others
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        self._started.set()
         await self._bring_in_force()
         await self._offer_listeners()
 
@@ -152,7 +162,8 @@ class Node:
                 await asyncio.sleep(_RECORD_SECONDS)
 
     async def facts(self) -> NodeFacts:
-        """For a scrape."""
+        """For a scrape, which waits while the datapath is being opened."""
+        await self._started.wait()
         counters = self._datapath.counters
         snapshot = self.snapshot
         status = await self.datapath_status()
@@ -198,11 +209,31 @@ class Node:
         """
         if not self._closed:
             self._closed = True
-            await self._on_datapath(self._datapath.close)
+            if self._opened.done() and not self._opened.exception():
+                await self._on_datapath(self._datapath.close)
         try:
             return await self.pool.stop(drain_seconds)
         finally:
             self.flows.close()
+
+    @property
+    def mode(self) -> str:
+        """``ebpf`` or ``userspace``."""
+        return self._opened.result().mode
+
+    @property
+    def why(self) -> str:
+        """Why it is that mode."""
+        return self._opened.result().why
+
+    @property
+    def kernel_road(self) -> bool:
+        """Whether requests may be judged in the kernel."""
+        return self._opened.result().kernel_road
+
+    @property
+    def _datapath(self) -> Datapath:
+        return self._opened.result().datapath
 
     @property
     def ready(self) -> bool:
@@ -308,6 +339,7 @@ class Node:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     async def _configure(self, slot: int) -> Configure:
+        await asyncio.shield(self._opened)
         return Configure(
             limits=self.config.limits,
             adapter="transparent" if self.mode == "ebpf" else "userspace",

@@ -165,8 +165,10 @@ class Pool:
         )
         slot.worker, slot.revision = worker, None
         try:
+            await worker.spawn()
+            configure = await self._configure(slot.number)
             async with asyncio.timeout(_START_SECONDS):
-                await worker.start(await self._configure(slot.number))
+                await worker.configure(configure)
         except BaseException:
             worker.kill()
             if worker.pid is None:

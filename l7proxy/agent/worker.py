@@ -65,8 +65,8 @@ class Worker:
         """It has been configured, and answers."""
         return self._ready
 
-    async def start(self, configure: Configure) -> None:
-        """Start the process and wait until it is ready. Raises WorkerDied, OSError."""
+    async def spawn(self) -> None:
+        """Start the process, which waits to be configured. Raises OSError."""
         ours, theirs = socket.socketpair()
         loop = asyncio.get_running_loop()
         with theirs:
@@ -84,6 +84,10 @@ class Worker:
                 ours.close()
                 raise
         self._channel = Channel(ours, loop, self._on_message, self._on_closed)
+
+    async def configure(self, configure: Configure) -> None:
+        """Wait until it is ready. Raises WorkerDied, OSError."""
+        assert self._channel is not None
         self._reader, pipe = LineReader.open(self._flows)
         self._channel.send(configure, [pipe])
         os.close(pipe)

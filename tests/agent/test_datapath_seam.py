@@ -99,9 +99,9 @@ async def started(node: Node, datapath: FakeDatapath) -> AsyncIterator[AgentNode
     state = StateDir(config.state)
     with ThreadPoolExecutor(1) as thread:
         report = Report()
-        agent = AgentNode(config, state, Opened(datapath, "userspace", "a test"), report, thread)
+        agent = AgentNode(config, state, report, thread)
         try:
-            await agent.start()
+            await agent.start(asyncio.sleep(0, Opened(datapath, "userspace", "a test")))
             keeper = asyncio.create_task(agent.keep())
             yield agent
             keeper.cancel()
