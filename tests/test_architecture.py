@@ -41,6 +41,7 @@ TOP = {
     "file_errors": set(),
     "limits": set(),
     "paths": set(),
+    "printable": set(),
     "reasons": set(),
     "yaml_lines": set(),
 }
