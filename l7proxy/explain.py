@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -62,8 +63,12 @@ class Question:
         }
 
     @classmethod
-    def from_json(cls, document: Any) -> Question:
+    def from_json(cls, text: bytes) -> Question:
         """The question that ``to_json`` wrote. Raises QuestionError for anything else."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise QuestionError(f"the question is not JSON: {error}") from None
         try:
             headers = tuple((str(name), str(value)) for name, value in document["headers"])
             texts = [document[key] for key in ("from", "to", "method", "target")]

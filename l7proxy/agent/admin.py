@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 from typing import Any
@@ -125,8 +124,8 @@ class Admin:
             kernel_road=node.kernel_road,
         )
         try:
-            return json_answer(explain(Asked.from_json(json.loads(body)), around).to_json())
-        except (QuestionError, ValueError) as error:
+            return json_answer(explain(Asked.from_json(body), around).to_json())
+        except QuestionError as error:
             return error_answer(400, str(error))
 
 
