@@ -19,6 +19,7 @@ HEAD_BYTES = 16384
 """For the ``limit`` of ``asyncio.start_server``."""
 
 _BODY_BYTES = 1 << 20
+_LENGTH_DIGITS = 18
 _SECONDS = 10.0
 _CONNECTIONS = 64
 
@@ -182,7 +183,8 @@ async def _read(reader: asyncio.StreamReader) -> Question:
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
         raise _Refused(411, "send a Content-Length")
-    if int(length) > _BODY_BYTES:
+    # int() takes no more than some thousand digits.
+    if len(length) > _LENGTH_DIGITS or int(length) > _BODY_BYTES:
         raise _Refused(413, "the request body is too large")
     body = await reader.readexactly(int(length))
     path, _, query = words[1].partition("?")
