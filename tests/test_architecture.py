@@ -43,6 +43,7 @@ TOP = {
     "paths": set(),
     "printable": set(),
     "reasons": set(),
+    "serving": set(),
     "yaml_lines": set(),
 }
 MAX_LINES = 400
