@@ -87,7 +87,7 @@ class Surroundings:
 
     ``node`` names this node; a workload is local if it is on it, or has a namespace or a cgroup
     here. ``userspace``: every connection goes through the proxy. ``kernel_road``: eBPF programs
-    judge requests, see ``roads``.
+    judge requests, see ``roads``. ``no_room``: of what is for them, see ``KernelFit``.
     """
 
     policies: PolicySet
@@ -96,6 +96,7 @@ class Surroundings:
     node: str | None = None
     userspace: bool = False
     kernel_road: bool = True
+    no_room: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def explain(question: Question, around: Surroundings) -> Answer:
         raise QuestionError(f"{question.port} is not a port from 1 to 65535")
     head = _head(question, server)
     admission = admit(around.policies, around.workloads, client, server, question.port)
-    fit = KernelFit(around.limits)
+    fit = KernelFit(around.limits, no_room=around.no_room)
     road = _road(admission, server, around, fit)
     request: Request | None = None
     verdict: Verdict | None = None

@@ -122,6 +122,7 @@ class Admin:
             node=node.config.node,
             userspace=node.mode == "userspace",
             kernel_road=node.kernel_road,
+            no_room=node.no_room,
         )
         try:
             return json_answer(explain(Asked.from_json(body), around).to_json())
