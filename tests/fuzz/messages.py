@@ -100,11 +100,13 @@ def request_seeds() -> Iterator[bytes]:
 
 
 def response_seeds() -> Iterator[bytes]:
-    contents = (*test_head_response.CONTENTS, b"")
-    for number, line in enumerate((*test_head_response.LINES, *test_head_response.FIELDS)):
-        fields = test_head_response.FIELDS[number % len(test_head_response.FIELDS) :][:2]
-        start = line if line.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\n" + line
-        yield b"\r\n".join((start, *fields, b"", contents[number % len(contents)]))
+    contents = test_head_response.CONTENTS
+    for number, line in enumerate(test_head_response.LINES):
+        yield line + b"\r\n\r\n"
+        yield line + b"\r\nContent-Length: 5\r\n\r\nhello" + line + b"\r\n\r\n"
+        yield line + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + contents[number % len(contents)]
+    for field in test_head_response.FIELDS:
+        yield b"HTTP/1.1 200 OK\r\n" + field + b"\r\n\r\nhello"
 
 
 _TOKENS = (

@@ -65,7 +65,9 @@ def _values(given: list[bytes], patterns: list[str]) -> Iterator[bytes]:
 
 def seeds() -> Iterator[bytes]:
     for leaf in LEAVES:
-        yield leaf.text.encode() + b"\n\n" + b"\n".join(leaf.examples)
+        for flag in ("(?:", "(?i:"):
+            examples = b"\n".join((*leaf.examples, *map(bytes.swapcase, leaf.examples)))
+            yield f"{flag}{leaf.text})".encode() + b"\n\n" + examples
     for quantifier, _ in QUANTIFIERS:
         yield f"(?:a|[^/]){quantifier}/\nb.*\n\naa/\nb".encode()
     yield from (b"/users/[^/]+\n(?i)/LOGIN\n\n/users/1\n/login", b"(?m)a$\n^b\n\na\nb")

@@ -130,6 +130,7 @@ def admin_seeds() -> Iterator[bytes]:
         yield f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
     for body in seeds():
         yield b"POST /explain HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    yield b"POST /explain HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n"
     yield b"POST /explain HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 
 
