@@ -97,6 +97,9 @@ def request_seeds() -> Iterator[bytes]:
             yield case.wire
     for fields in test_head_request.SMUGGLED:
         yield test_head_request.HEAD + fields + b"\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"
+    for size in (b"5", b"0" * 15 + b"5", b"0" * 16 + b"5", b"f" * 15, b"f" * 16, b"5;a=b"):
+        fields = b"Transfer-Encoding: chunked\r\n"
+        yield test_head_request.HEAD + fields + b"\r\n" + size + b"\r\nhello\r\n0\r\n\r\n"
 
 
 def response_seeds() -> Iterator[bytes]:
