@@ -3,7 +3,8 @@
 PYTHON := .venv/bin/python
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types bench bench-check locust fuzz soak flows faults compat clean
+.PHONY: help setup demo test lint types bench bench-check locust fuzz fuzz-parsers soak flows \
+	faults compat clean
 .NOTPARALLEL:
 
 help:
@@ -15,6 +16,7 @@ help:
 	@echo "make bench-check  make bench, held against the report in loadtest/report"
 	@echo "make locust  a crowd of users on the demo, and locust's page to steer it (root for eBPF)"
 	@echo "make fuzz    hold the kernel's verdicts to the proxy's for MINUTES=30 (root for eBPF)"
+	@echo "make fuzz-parsers  look for faults in what reads others' words, MINUTES=5 for each reader"
 	@echo "make soak    a mixed load on the kernel road for MINUTES=60, all checked (root for eBPF)"
 	@echo "make flows   hold records and metrics to what clients of REQUESTS=100000 saw (root for eBPF)"
 	@echo "make faults  what clients notice of faults, each tried TIMES=3 (root for eBPF)"
@@ -49,6 +51,10 @@ locust: setup
 
 fuzz: setup
 	$(PYTHON) -m tests.kernel.fuzz --minutes $(or $(MINUTES),30)
+
+fuzz-parsers:
+	@scripts/setup.sh fuzz
+	$(PYTHON) -m tests.fuzz --minutes $(or $(MINUTES),5)
 
 soak: setup
 	$(PYTHON) -m tests.kernel_road.soak --minutes $(or $(MINUTES),60)

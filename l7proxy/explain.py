@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -62,8 +63,12 @@ class Question:
         }
 
     @classmethod
-    def from_json(cls, document: Any) -> Question:
+    def from_json(cls, text: bytes) -> Question:
         """The question that ``to_json`` wrote. Raises QuestionError for anything else."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise QuestionError(f"the question is not JSON: {error}") from None
         try:
             headers = tuple((str(name), str(value)) for name, value in document["headers"])
             texts = [document[key] for key in ("from", "to", "method", "target")]
@@ -82,7 +87,7 @@ class Surroundings:
 
     ``node`` names this node; a workload is local if it is on it, or has a namespace or a cgroup
     here. ``userspace``: every connection goes through the proxy. ``kernel_road``: eBPF programs
-    judge requests, see ``roads``.
+    judge requests, see ``roads``. ``no_room``: of what is for them, see ``KernelFit``.
     """
 
     policies: PolicySet
@@ -91,6 +96,7 @@ class Surroundings:
     node: str | None = None
     userspace: bool = False
     kernel_road: bool = True
+    no_room: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ def explain(question: Question, around: Surroundings) -> Answer:
         raise QuestionError(f"{question.port} is not a port from 1 to 65535")
     head = _head(question, server)
     admission = admit(around.policies, around.workloads, client, server, question.port)
-    fit = KernelFit(around.limits)
+    fit = KernelFit(around.limits, no_room=around.no_room)
     road = _road(admission, server, around, fit)
     request: Request | None = None
     verdict: Verdict | None = None

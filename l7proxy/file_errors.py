@@ -7,10 +7,15 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from l7proxy.printable import escaped
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class FileError:
-    """One fault: ``line`` counts from 1; 0 where the file as a whole is at fault."""
+    """One fault: ``line`` counts from 1; 0 where the file as a whole is at fault.
+
+    ``message`` may quote the file; the text of the whole is one printable line.
+    """
 
     file: str
     line: int
@@ -18,7 +23,7 @@ class FileError:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.message}"
+        return escaped(f"{place}: {self.message}")
 
 
 class FileErrors(Exception):

@@ -3,8 +3,8 @@
 #
 # A second run finds everything in place and returns at once. Where packages cannot be installed
 # (not root, not Debian) it says which are missing and goes on if the environment can be made.
-# `setup.sh compat` installs too what only the compatibility matrix needs, `setup.sh faults` what
-# only the trial of faults does.
+# `setup.sh compat`, `faults` or `fuzz` installs too what only the compatibility matrix, the trial of
+# faults or the fuzzers of parsers need.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:/usr/sbin:/sbin"
@@ -137,8 +137,10 @@ venv_is_whole() {
 }
 
 environment() {
+    local extras=dev modules='l7proxy, pytest, mypy, ruff'
+    [ "$wanted" != fuzz ] || { extras=dev,fuzz modules="$modules, atheris"; }
     if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ] &&
-        "$venv/bin/python" -c 'import l7proxy, pytest, mypy, ruff' 2>/dev/null; then
+        "$venv/bin/python" -c "import $modules" 2>/dev/null; then
         return 0
     fi
     if ! venv_is_whole; then
@@ -149,7 +151,7 @@ environment() {
     say "installing Python packages into $venv"
     rm -f "$stamp"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --root-user-action=ignore -e '.[dev]' || fail "pip could not install l7proxy into $venv"
+        --root-user-action=ignore -e ".[$extras]" || fail "pip could not install l7proxy into $venv"
     fingerprint >"$stamp"
 }
 

@@ -41,7 +41,9 @@ TOP = {
     "file_errors": set(),
     "limits": set(),
     "paths": set(),
+    "printable": set(),
     "reasons": set(),
+    "serving": set(),
     "yaml_lines": set(),
 }
 MAX_LINES = 400

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 from typing import Any
@@ -123,10 +122,11 @@ class Admin:
             node=node.config.node,
             userspace=node.mode == "userspace",
             kernel_road=node.kernel_road,
+            no_room=node.no_room,
         )
         try:
-            return json_answer(explain(Asked.from_json(json.loads(body)), around).to_json())
-        except (QuestionError, ValueError) as error:
+            return json_answer(explain(Asked.from_json(body), around).to_json())
+        except QuestionError as error:
             return error_answer(400, str(error))
 
 

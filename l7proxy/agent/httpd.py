@@ -1,7 +1,6 @@
 """A small HTTP/1.1 server for the agent's own questions: one request a connection.
 
-It serves the admin socket and the metrics address, both for this node's own tools. Time, size and
-number of connections are bounded, so that a client that sleeps costs nothing that matters. Only a
+It serves the admin socket and the metrics address, both for this node's own tools. Only a
 ``Stream`` lasts as long as its client; how many there are is its handler's to bound.
 """
 
@@ -9,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from l7proxy.serving import HeadTooLarge, Server, answer_head, read_head, send
+
 HEAD_BYTES = 16384
 """For the ``limit`` of ``asyncio.start_server``."""
 
 _BODY_BYTES = 1 << 20
+_LENGTH_DIGITS = 18
 _SECONDS = 10.0
-_CONNECTIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,38 +74,15 @@ def error_answer(status: int, message: str) -> Answer:
     return json_answer({"error": message}, status)
 
 
-class HttpServer:
+class HttpServer(Server):
     """Answers every question with ``handler``, whatever it raises."""
 
     def __init__(self, handler: Handler) -> None:
+        super().__init__(_SECONDS)
         self._handler = handler
-        self._open: set[asyncio.Task[None]] = set()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: for ``asyncio.start_server`` and ``start_unix_server``."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            if len(self._open) <= _CONNECTIONS:
-                await self._converse(reader, writer)
-                writer.close()
-                async with asyncio.timeout(_SECONDS):
-                    await writer.wait_closed()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            # The client went away or slept; nothing is owed to it.
-            pass
-        finally:
-            self._open.discard(task)
-            writer.transport.abort()
-
-    def close(self) -> None:
-        """End every connection that is open."""
-        for task in self._open:
-            task.cancel()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(_SECONDS):
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with self.in_time():
             answer = await self._answer(reader)
             if isinstance(answer, Answer):
                 writer.write(_head(answer) + answer.body)
@@ -112,7 +90,7 @@ class HttpServer:
                 return
         try:
             writer.write(_head(answer))
-            await _while_there(_send(answer.parts, writer), reader)
+            await send(answer.parts, reader, writer)
         finally:
             answer.closed()
 
@@ -121,7 +99,9 @@ class HttpServer:
             return await self._handler(await _read(reader))
         except _Refused as refused:
             return error_answer(refused.status, str(refused))
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        except HeadTooLarge as error:
+            return error_answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, str(error))
+        except (OSError, TimeoutError, EOFError):
             raise
         except Exception as error:
             # One question must not take the agent down; say what happened to who asked.
@@ -129,47 +109,15 @@ class HttpServer:
 
 
 def _head(answer: Answer | Stream) -> bytes:
-    """A stream has no length: its content ends with the connection."""
-    fields = {"Content-Type": answer.content_type, "Connection": "close"}
+    fields = {"Content-Type": answer.content_type}
     if isinstance(answer, Answer):
-        status = HTTPStatus(answer.status)
         fields["Content-Length"] = str(len(answer.body))
-    else:
-        status = HTTPStatus.OK
-        fields.update(answer.headers)
-    lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
-    lines += [f"{name}: {value}" for name, value in fields.items()]
-    return "\r\n".join((*lines, "\r\n")).encode("latin-1")
-
-
-async def _send(parts: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
-    async for part in parts:
-        writer.write(part)
-        await writer.drain()
-
-
-async def _while_there(work: Coroutine[Any, Any, None], reader: asyncio.StreamReader) -> None:
-    """Do ``work`` until it ends or the client closes, which only reading tells."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_end(reader))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _end(reader: asyncio.StreamReader) -> None:
-    while await reader.read(4096):
-        pass
+        return answer_head(answer.status, fields.items())
+    return answer_head(HTTPStatus.OK, (fields | dict(answer.headers)).items())
 
 
 async def _read(reader: asyncio.StreamReader) -> Question:
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.LimitOverrunError:
-        raise _Refused(431, "the request head is too large") from None
+    head = await read_head(reader)
     request_line, *lines = head.decode("latin-1").split("\r\n")
     words = request_line.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
@@ -182,7 +130,8 @@ async def _read(reader: asyncio.StreamReader) -> Question:
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
         raise _Refused(411, "send a Content-Length")
-    if int(length) > _BODY_BYTES:
+    # int() takes no more than some thousand digits.
+    if len(length) > _LENGTH_DIGITS or int(length) > _BODY_BYTES:
         raise _Refused(413, "the request body is too large")
     body = await reader.readexactly(int(length))
     path, _, query = words[1].partition("?")

@@ -45,6 +45,10 @@ class UserspaceDatapath:
     def listeners(self) -> Sequence[Listener]:
         return self._listeners
 
+    @property
+    def no_room(self) -> frozenset[str]:
+        return frozenset()
+
     def adapter_options(self) -> Mapping[str, Any]:
         return {}
 

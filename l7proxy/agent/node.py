@@ -249,6 +249,11 @@ class Node:
         """How many connections took each road."""
         return connections_by_road(tally.load_all(self._state.metrics), facts)
 
+    @property
+    def no_room(self) -> frozenset[str]:
+        """See ``Datapath.no_room``."""
+        return self._datapath.no_room
+
     def listener_addresses(self) -> list[str]:
         """Where workers accept, each address once."""
         if self._closed:

@@ -8,16 +8,17 @@ from typing import Any
 
 import click
 
-from l7proxy.cli import against, options, show
+from l7proxy.cli import against, offline, options, show
 from l7proxy.compiler.fit import KernelFit
 from l7proxy.compiler.rules_map import size_class
 from l7proxy.config import Config
-from l7proxy.datapath.tables import Located, TableError, compile_entries
+from l7proxy.datapath.addresses import identity_number
+from l7proxy.datapath.tables import Entries, TableError
 from l7proxy.file_errors import FileError, FileErrors
 from l7proxy.policy import check as policy_check
 from l7proxy.policy import documents
 from l7proxy.policy.documents import PolicyErrors
-from l7proxy.policy.model import PolicySet
+from l7proxy.policy.model import Direction, PolicySet, PortRange
 from l7proxy.workloads import documents as workload_documents
 from l7proxy.workloads.model import Workload
 
@@ -65,14 +66,21 @@ def command(
     sizes: dict[str, int] = {}
     fit = None if config.datapath == "userspace" else KernelFit(config.limits)
     if policies is not None and not errors:
-        report = policy_check.check(policies, workloads, unfit=fit.unfit if fit else None)
-        warnings += report.warnings
-        destinations, rules = report.destinations, report.rule_count
+        entries = None
         try:
             if fit is not None:
-                sizes = _table_sizes(policies, workloads or (), config, fit)
+                entries = offline.entries(policies, workloads or (), config, fit)
         except TableError as clash:
             errors.append(FileError(str(workloads_path or config.workloads), 0, str(clash)))
+        report = policy_check.check(
+            policies,
+            workloads,
+            unfit=fit.unfit if fit else None,
+            crowded=_crowded(entries, workloads or ()),
+        )
+        warnings += report.warnings
+        destinations, rules = report.destinations, report.rule_count
+        sizes = {} if entries is None else _table_sizes(entries)
     replayed = None
     if flows is not None and policies is not None and not errors:
         replayed = against.replay(flows, policies, workloads)
@@ -131,20 +139,19 @@ def _workloads(
     return found.workloads
 
 
-def _table_sizes(
-    policies: PolicySet, workloads: Sequence[Workload], config: Config, fit: KernelFit
-) -> dict[str, int]:
-    """Entries of the kernel's tables, without those of the node's own addresses.
+def _crowded(entries: Entries | None, workloads: Iterable[Workload]) -> policy_check.Crowded:
+    numbers = {each.id: identity_number(each) for each in workloads}
 
-    Empty where no workload is known to be on this node. Raises TableError.
-    """
-    here = [each for each in workloads if each.netns or each.cgroup or each.node == config.node]
-    if not here:
-        return {}
-    located = [Located(each, slot, False) for slot, each in enumerate(here)]
-    entries = compile_entries(
-        policies, workloads, located, (), fit=fit, table_bytes=config.limits.kernel_table_bytes
-    )
+    def crowded(workload: str, direction: Direction, ports: PortRange) -> bool:
+        return entries is not None and entries.crowds(
+            numbers[workload], direction, ports.first, ports.last
+        )
+
+    return crowded
+
+
+def _table_sizes(entries: Entries) -> dict[str, int]:
+    """Entries of the kernel's tables, without those of the node's own addresses."""
     sets = {each.digest: size_class(each) for each in entries.tables.values()}
     return {
         "identities": len(entries.identities),

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from l7proxy.cli import admin, options, show
-from l7proxy.cli.errors import told
+from l7proxy.cli import admin, offline, options, show
 from l7proxy.config import Config
-from l7proxy.explain import Question, QuestionError, Surroundings, explain
+from l7proxy.explain import Question, QuestionError, explain
 from l7proxy.policy.explain import EXIT_REFUSED_L4
 
 
@@ -21,21 +20,7 @@ from l7proxy.policy.explain import EXIT_REFUSED_L4
 @click.option("--to", "server", metavar="LABELS", required=True, help="Whom it is sent to.")
 @click.option("--port", metavar="N", required=True, type=click.IntRange(1, 65535), help="Its port.")
 @click.option("-H", "--header", "headers", metavar="'NAME: VALUE'", multiple=True)
-@click.option(
-    "--policies",
-    "policy_paths",
-    metavar="DIR",
-    multiple=True,
-    type=options.PATH,
-    help="Ask these policies, not the running agent.",
-)
-@click.option(
-    "--workloads",
-    "workloads_path",
-    metavar="FILE",
-    type=options.PATH,
-    help="With --policies: the workloads that are known.",
-)
+@offline.documents("Ask these policies, not the running agent.")
 @options.config
 @options.output
 def command(
@@ -57,8 +42,7 @@ def command(
     LABELS are key=value,key=value; a workload's name or namespace/name, an IP address, host and
     world do too. Exit code: 0 served, 22 refused by HTTP rules, 28 refused at L3/L4, 1 or 2 error.
     """
-    if workloads_path is not None and not policy_paths:
-        raise click.UsageError("--workloads needs --policies: a running agent knows its own")
+    offline.check(policy_paths, workloads_path)
     question = Question(client, server, port, method, target, tuple(map(_header, headers)))
     if policy_paths:
         found = _offline(question, policy_paths, workloads_path, config)
@@ -75,24 +59,7 @@ def command(
 def _offline(
     question: Question, policy_paths: tuple[Path, ...], workloads_path: Path | None, config: Config
 ) -> dict[str, Any]:
-    # Here, since a question to the running agent needs no reader of documents.
-    from l7proxy.policy import documents
-    from l7proxy.workloads import documents as workload_documents
-
-    with told():
-        policies = documents.load_paths(policy_paths, config.limits)
-        workloads = (
-            workload_documents.load(workloads_path, config.limits).workloads
-            if workloads_path is not None
-            else ()
-        )
-    around = Surroundings(
-        policies,
-        workloads,
-        config.limits,
-        node=config.node,
-        userspace=config.datapath == "userspace",
-    )
+    around = offline.surroundings(policy_paths, workloads_path, config)
     try:
         return explain(question, around).to_json()
     except QuestionError as error:

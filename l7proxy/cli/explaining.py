@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from l7proxy.cli import admin
-from l7proxy.cli.errors import told
+from l7proxy.cli import admin, offline
 from l7proxy.config import Config
-from l7proxy.explain import Question, QuestionError, Surroundings, explain
+from l7proxy.explain import Question, QuestionError, explain
 from l7proxy.observe.flows import DROPPED, REDACTED
 from l7proxy.observe.seen import Json, get, known, objects, ports, text, texts
 from l7proxy.policy.explain import EXIT_SERVED
@@ -95,19 +94,7 @@ def of_agent(config: Config) -> Ask:
 
 def of_policies(paths: tuple[Path, ...], workloads: Path | None, config: Config) -> Ask:
     """Asks policies in files. Raises CommandError where they have mistakes."""
-    from l7proxy.policy import documents
-    from l7proxy.workloads import documents as workload_documents
-
-    with told():
-        around = Surroundings(
-            documents.load_paths(paths, config.limits),
-            ()
-            if workloads is None
-            else workload_documents.load(workloads, config.limits).workloads,
-            config.limits,
-            node=config.node,
-            userspace=config.datapath == "userspace",
-        )
+    around = offline.surroundings(paths, workloads, config)
     return lambda question: explain(question, around).to_json()
 
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from l7proxy.cli import admin, options, show
+from l7proxy.cli import admin, offline, options, show
 from l7proxy.cli.errors import CommandError
 from l7proxy.cli.filter_options import FilterCommand, filter_options, given_filters
 from l7proxy.config import Config
@@ -57,21 +57,7 @@ _LAST = 20
 @click.option("--print-node-name", is_flag=True)
 @click.option("--print-policy-names", is_flag=True, help="And rules, or why none decided.")
 @click.option("--explain", is_flag=True, help="Of what was refused: the nearest rule, and why.")
-@click.option(
-    "--policies",
-    "policy_paths",
-    metavar="DIR",
-    multiple=True,
-    type=options.PATH,
-    help="With --explain: these policies, not the running agent.",
-)
-@click.option(
-    "--workloads",
-    "workloads_path",
-    metavar="FILE",
-    type=options.PATH,
-    help="With --policies: the workloads that are known.",
-)
+@offline.documents("With --explain: these policies, not the running agent.")
 @filter_options
 @options.config
 def command(config: Config, **given: Any) -> None:
@@ -149,8 +135,7 @@ def _check(given: dict[str, Any]) -> None:
         raise click.UsageError("-o table cannot be combined with --follow or --explain")
     if given["policy_paths"] and not given["explain"]:
         raise click.UsageError("--policies needs --explain")
-    if given["workloads_path"] is not None and not given["policy_paths"]:
-        raise click.UsageError("--workloads needs --policies: a running agent knows its own")
+    offline.check(given["policy_paths"], given["workloads_path"])
 
 
 def _moment(option: str, value: str | None, now: int) -> int | None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from l7proxy.printable import escaped
+
 _NOTHING = "-"
 
 
@@ -56,4 +58,4 @@ def plain(value: Any) -> str:
         return ",".join(f"{key}={plain(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(plain(item) for item in value)
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
+    return escaped(str(value))

@@ -75,7 +75,7 @@ def parse_escaped_group(text: str, at: int, top: int, *, fold: bool) -> tuple[Ra
 
 
 def _posix(text: str, at: int, top: int, *, fold: bool) -> tuple[Ranges, int] | None:
-    if not text.startswith("[:", at) or ":]" not in text[at:]:
+    if not text.startswith("[:", at) or text.find(":]", at + 2) < 0:
         return None
     match = _POSIX.match(text, at)
     if match is None or match[2] not in POSIX:

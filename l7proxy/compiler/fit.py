@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Container, Hashable
 
 from l7proxy.compiler.admission import compile_admission
 from l7proxy.compiler.cache import DfaCache
@@ -12,6 +12,7 @@ from l7proxy.compiler.head_request import request_grammar
 from l7proxy.compiler.rules_map import size_class
 from l7proxy.compiler.tables import Tables, watched
 from l7proxy.limits import Limits
+from l7proxy.policy.roads import NO_ROOM
 from l7proxy.policy.verdict import Admission
 
 
@@ -19,12 +20,16 @@ class KernelFit:
     """Compiles what the kernel road would decide, each set of rules once.
 
     ``cache`` holds the automata of longer than one of these, so that a policy set that differs
-    in one policy is compiled in one policy.
+    in one policy is compiled in one policy. ``no_room`` has the digests of tables that fit, but
+    not beside those of the whole set, as ``datapath.tables`` finds out.
     """
 
-    def __init__(self, limits: Limits, cache: DfaCache | None = None) -> None:
+    def __init__(
+        self, limits: Limits, cache: DfaCache | None = None, no_room: Container[str] = ()
+    ) -> None:
         self._unfollowed = unfollowed(limits)
         self._cache = DfaCache() if cache is None else cache
+        self._no_room = no_room
         # The admission is kept with what it became: the ids in its key stay those of its rules.
         self._found: dict[Hashable, tuple[Admission, Tables | str]] = {}
 
@@ -55,4 +60,4 @@ class KernelFit:
             return f"the kernel has no table for these rules: {error.reason}"
         except TooLarge as error:
             return f"the rules need {error}"
-        return tables
+        return NO_ROOM if tables.digest in self._no_room else tables

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from l7proxy.compiler.head_actions import NOTHING, Count, Flag, action
-from l7proxy.compiler.head_automaton import Automaton, Pause, at, bytes_of, either_case
+from l7proxy.compiler.head_automaton import (
+    Automaton,
+    Entry,
+    HeadTable,
+    Pause,
+    at,
+    bytes_of,
+    either_case,
+)
 from l7proxy.http.grammar import FIELD_BYTE, TCHAR
 from l7proxy.reasons import Reason
 
@@ -26,6 +34,13 @@ VALUE = "value"
 VALUE_CR = "value cr"
 CHUNK_SIZE = "chunk size"
 CHUNK_END = "chunk end"
+
+_ENTRIES = {
+    Entry.MESSAGE: "message",
+    Entry.FIELDS: LINE,
+    Entry.CHUNK_SIZE: CHUNK_SIZE,
+    Entry.CHUNK_END: CHUNK_END,
+}
 
 
 class Lines:
@@ -93,11 +108,15 @@ class Lines:
             if len(each) == 1:
                 self.automaton.on(name, _letter(each[0], fold=fold), state)
 
-    def add_fields(self, starts: Mapping[bytes, str]) -> None:
-        """The states from LINE on: field lines up to the empty line.
+    def finish(self, starts: Mapping[bytes, str]) -> HeadTable:
+        """Add what follows the first line, and freeze. ``starts``: for a lower-case name the state
+        behind its colon. Raises TooLarge."""
+        self._add_fields(starts)
+        self._add_chunks()
+        return self.automaton.freeze(_ENTRIES)
 
-        ``starts``: for a lower-case name the state behind its colon.
-        """
+    def _add_fields(self, starts: Mapping[bytes, str]) -> None:
+        """The states from LINE on: field lines up to the empty line."""
         automaton = self.automaton
         self.value_state(VALUE)
         automaton.on(VALUE, TEXT | OWS, VALUE)
@@ -119,7 +138,7 @@ class Lines:
             automaton.on(names[name], b":", start)
         self.begin(LINE, names)
 
-    def add_chunks(self) -> None:
+    def _add_chunks(self) -> None:
         """The states of chunked content: CHUNK_SIZE before a chunk line, CHUNK_END behind data."""
         automaton, fault = self.automaton, self.fault(Reason.BAD_CHUNK)
         automaton.state("chunk cr", fault)

@@ -21,16 +21,12 @@ from l7proxy.compiler.head_actions import (
 )
 from l7proxy.compiler.head_automaton import (
     Automaton,
-    Entry,
     Grammar,
     Pause,
 )
 from l7proxy.compiler.head_lines import (
-    CHUNK_END,
-    CHUNK_SIZE,
     CR,
     LF,
-    LINE,
     TOKEN,
     Lines,
 )
@@ -75,19 +71,11 @@ def request_grammar(watched: tuple[bytes, ...] = ()) -> Grammar:
     add_targets(lines)
     _add_methods(lines)
     starts, present = _values(lines, watched)
-    lines.add_fields(starts)
-    lines.add_chunks()
-    entries = {
-        Entry.MESSAGE: "message",
-        Entry.FIELDS: LINE,
-        Entry.CHUNK_SIZE: CHUNK_SIZE,
-        Entry.CHUNK_END: CHUNK_END,
-    }
     flags = dict(zip(watched, present, strict=True))
     forbidden = sum(1 << flag for name, flag in flags.items() if name in FORBIDDEN_TRAILERS)
     for flag in (Flag.HOST, *_SPECIAL.values(), Flag.FORBIDDEN):
         forbidden |= 1 << flag
-    return Grammar(automaton.freeze(entries), watched, present, forbidden)
+    return Grammar(lines.finish(starts), watched, present, forbidden)
 
 
 _SPECIAL = {

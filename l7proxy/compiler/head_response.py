@@ -5,13 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 from l7proxy.compiler.head_actions import Flag, action
-from l7proxy.compiler.head_automaton import Automaton, Entry, Grammar, Pause, at
+from l7proxy.compiler.head_automaton import Automaton, Grammar, Pause, at
 from l7proxy.compiler.head_lines import (
-    CHUNK_END,
-    CHUNK_SIZE,
     CR,
     DIGITS,
-    LINE,
     OWS,
     TEXT,
     Lines,
@@ -43,16 +40,8 @@ def response_grammar() -> Grammar:
     starts[b"upgrade"] = Value(lines, "upgrade", Flag.UPGRADE).options(
         dict.fromkeys(sorted(UPGRADABLE), Flag.WEBSOCKET), strict=False
     )
-    lines.add_fields(starts)
-    lines.add_chunks()
-    entries = {
-        Entry.MESSAGE: "message",
-        Entry.FIELDS: LINE,
-        Entry.CHUNK_SIZE: CHUNK_SIZE,
-        Entry.CHUNK_END: CHUNK_END,
-    }
     flags = (Flag.LENGTH, Flag.CODING, Flag.CONNECTION, Flag.UPGRADE, Flag.FORBIDDEN)
-    return Grammar(automaton.freeze(entries), (), (), sum(1 << flag for flag in flags))
+    return Grammar(lines.finish(starts), (), (), sum(1 << flag for flag in flags))
 
 
 def _add_status_line(lines: Lines) -> None:

@@ -159,6 +159,10 @@ class EbpfDatapath:
         """Whether requests may be judged in the kernel."""
         return self._rules is not None
 
+    @property
+    def no_room(self) -> frozenset[str]:
+        return frozenset() if self._entries is None else self._entries.no_room
+
     def _fit(self) -> KernelFit | None:
         return KernelFit(self._config.limits, self._automata) if self._rules else None
 
@@ -339,7 +343,7 @@ class EbpfDatapath:
         if self._rules is not None:
             self._sizes |= {
                 "kernel_roads": len(entries.tables),
-                "kernel_rules_crowded_out": entries.crowded_out,
+                "kernel_rules_crowded_out": len(entries.no_room),
                 **self._rules.sizes(),
             }
 

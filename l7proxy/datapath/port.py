@@ -45,6 +45,11 @@ class Datapath(Protocol):
         Raises DatapathError; it goes on with what it can, and need not be called less often.
         """
 
+    @property
+    def no_room(self) -> frozenset[str]:
+        """The digests of tables (``compiler.tables``) that are for the kernel road, and whose
+        requests go to the proxy since there is no room for them. May be asked from any thread."""
+
     def listeners(self) -> Sequence[Listener]:
         """The sockets that workers should accept on now; changes as workloads come and go."""
 

@@ -56,9 +56,11 @@ class Roads:
         ranges: Sequence[tuple[int, int]],
         number: Numbers,
     ) -> Iterator[tuple[Key, Decided]]:
-        """Every (client, server, port class) that does not splice, in order."""
+        """Every (client, server, port class) that does not splice, in order of the peers' names:
+        who is served first is the same on every node, whatever the numbers there."""
         pairs = _pairs(self._policies, self._workloads, self._local, peers, number)
-        for client, server in sorted(pairs):
+        names = {code: (alike[0].id, code) for code, alike in peers.items()}
+        for client, server in sorted(pairs, key=lambda pair: (names[pair[0]], names[pair[1]])):
             for port_class, (first, _) in enumerate(ranges):
                 decided = _strictest(
                     [self._one(from_, to, first) for from_ in peers[client] for to in peers[server]]
@@ -130,10 +132,6 @@ class Room:
         self._sets[size] += 1
         self._grammars.add(names)
         return True
-
-    @property
-    def crowded_out(self) -> int:
-        return sum(not has_room for has_room in self._known.values())
 
 
 def _likeness(peer: Peer) -> Hashable:

@@ -24,7 +24,7 @@ from l7proxy.datapath.names import (
 from l7proxy.datapath.road_entries import Key, Numbers, Roads, Room
 from l7proxy.limits import Limits
 from l7proxy.policy.decide import cidrs, port_boundaries
-from l7proxy.policy.model import Network, PolicySet
+from l7proxy.policy.model import Direction, Network, PolicySet
 from l7proxy.policy.verdict import Road
 from l7proxy.workloads.model import HOST, Address, Peer, Workload, World
 
@@ -71,8 +71,26 @@ class Entries:
     """The identities that policy has been asked about; connections of any other are refused"""
     tables: Mapping[Key, Tables] = field(default_factory=dict)
     """What decides on each kernel road; equal digests mean equal content, not equal names"""
-    crowded_out: int = 0
-    """Sets of rules that are for the kernel, and take the proxy because there is no room"""
+    crowded: Mapping[Key, Tables] = field(default_factory=dict)
+    """What would decide there, and has no room: these take the proxy"""
+    ranges: tuple[tuple[int, int], ...] = ()
+    """First and last port by class"""
+
+    @property
+    def no_room(self) -> frozenset[str]:
+        """The digests of the sets of rules that are crowded out."""
+        return frozenset(each.digest for each in self.crowded.values())
+
+    def crowds(self, number: int, direction: Direction, first: int, last: int) -> bool:
+        """Whether a workload's connections, as client (egress) or as server, take the proxy on
+        some of these ports because rules for them have no room."""
+        end = 0 if direction is Direction.EGRESS else 1
+        return any(
+            key[end] == number
+            and self.ranges[key[2]][0] <= last
+            and first <= self.ranges[key[2]][1]
+            for key in self.crowded
+        )
 
 
 def compile_entries(
@@ -101,12 +119,14 @@ def compile_entries(
     room = Room(table_bytes)
     found: dict[Key, Road] = {}
     tables: dict[Key, Tables] = {}
+    crowded: dict[Key, Tables] = {}
     for key, decided in decider.all(peers, ranges, number):
         road = decided.road
         if decided.tables is not None:
             if room.has(decided.tables):
                 tables[key] = decided.tables
             else:
+                crowded[key] = decided.tables
                 road = Road.PROXY
         found[key] = road
     return Entries(
@@ -115,7 +135,8 @@ def compile_entries(
         found,
         tuple(sorted(peers)),
         tables,
-        room.crowded_out,
+        crowded,
+        tuple(ranges),
     )
 
 

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import yaml
@@ -114,12 +113,7 @@ class Node:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from l7proxy.policy.verdict import Road
+from l7proxy.printable import escaped
 from l7proxy.proxy.ports import Endpoint
 from l7proxy.reasons import Reason
 from l7proxy.workloads.model import Host, Peer, Workload
@@ -193,15 +194,6 @@ def endpoint_json(peer: Peer) -> Json:
 def printable(value: bytes) -> str:
     """Text that is safe wherever it is shown: what is no printable character is escaped."""
     return escaped(value[:TEXT_MAX].decode("utf-8", "backslashreplace"))
-
-
-def escaped(text: str) -> str:
-    """The same for text: control characters, other line ends, marks that turn the writing."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def timestamp(seconds: float) -> str:

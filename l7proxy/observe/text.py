@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from l7proxy.observe import times
-from l7proxy.observe.flows import STRUCT, escaped
+from l7proxy.observe.flows import STRUCT
 from l7proxy.observe.seen import Json, Seen, attributed, get, known, number, ports, text, texts
+from l7proxy.printable import escaped
 
 HEADINGS = ("TIMESTAMP", "SOURCE", "DESTINATION", "TYPE", "VERDICT", "SUMMARY")
 SEPARATOR = "------------"

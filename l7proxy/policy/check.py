@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -20,13 +20,20 @@ from l7proxy.policy.model import (
     Side,
     TrafficRule,
 )
-from l7proxy.policy.verdict import Admission, HttpLayer
+from l7proxy.policy.verdict import Admission, HttpLayer, Road
 from l7proxy.reasons import Reason
 from l7proxy.workloads.model import Workload
 
 _EVERY_PORT = PortRange(0, 65535)
 
 _Allowing = tuple[TrafficRule, PortRule | None]
+Crowded = Callable[[str, Direction, PortRange], bool]
+"""Tells of a workload's id whether rules for its connections on these ports, which fit into the
+kernel's tables, have no room there beside all others."""
+
+
+def _nobody_is_crowded_out(workload: str, direction: Direction, ports: PortRange) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +105,19 @@ def check(
     workloads: Sequence[Workload] | None = None,
     *,
     unfit: roads.Unfit | None = None,
+    crowded: Crowded = _nobody_is_crowded_out,
 ) -> Report:
     """Destinations and warnings of a policy set.
 
     Without ``workloads`` (None) the rows are for the selectors of the policies, and nothing is
     said about selectors that select nobody. ``unfit``: see ``roads.choose``; None where there is
-    no kernel road.
+    no kernel road. ``crowded`` is asked where the kernel could decide.
     """
     rows = [
         row
         for direction in (Direction.INGRESS, Direction.EGRESS)
         for subject in _subjects(policies, workloads, direction)
-        for row in _rows(subject, direction, unfit)
+        for row in _rows(subject, direction, unfit, crowded)
     ]
     return Report(policies.rule_count, tuple(rows), tuple(findings.of(policies, workloads)))
 
@@ -138,7 +146,7 @@ def _subjects(
 
 
 def _rows(
-    subject: _Subject, direction: Direction, unfit: roads.Unfit | None
+    subject: _Subject, direction: Direction, unfit: roads.Unfit | None, crowded: Crowded
 ) -> Iterator[Destination]:
     sides = subject.of(audited_too=True)
     segments = _segments(sides)
@@ -156,6 +164,8 @@ def _rows(
             kernel_road=unfit is not None,
             unfit=unfit or roads.all_fit,
         )
+        if choice.road is Road.KERNEL and crowded(subject.name, direction, ports):
+            choice = roads.RoadChoice(Road.PROXY, roads.NO_ROOM)
         count = sum(len(element.http or (1,)) if element else 1 for _, element in allowing)
         name = subject.name
         if direction is Direction.EGRESS:

@@ -52,11 +52,14 @@ def ports(wide: tuple[PortRange, ...], narrow: tuple[PortRange, ...]) -> bool:
 
 def traffic(wide: TrafficRule, narrow: TrafficRule, within: tuple[PortRange, ...]) -> bool:
     """Whether ``wide`` lets in, without looking at HTTP, what ``narrow`` does on ``within``."""
-    if wide.is_empty or not peers(wide.peers, narrow.peers):
+    if wide.is_empty:
         return False
-    if wide.ports is None:
-        return True
-    return any(each.http is None and ports(each.ports, within) for each in wide.ports)
+    # Ports first, which are sooner compared.
+    if wide.ports is not None and not any(
+        each.http is None and ports(each.ports, within) for each in wide.ports
+    ):
+        return False
+    return peers(wide.peers, narrow.peers)
 
 
 def http(wide: HttpRule, narrow: HttpRule) -> bool:

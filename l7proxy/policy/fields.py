@@ -7,6 +7,7 @@ ValueError with a sentence that says what to write instead.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from typing import Any
 
@@ -29,9 +30,8 @@ def quoted(value: Any) -> str:
     """A string as the document holds it, never a number or a boolean that merely looks like it."""
     if isinstance(value, str):
         return value
-    shown = {True: "true", False: "false", None: "null"}.get(value, value)
     if isinstance(value, int | float) or value is None:
-        raise ValueError(f"must be a string, not {shown}: quote it")
+        raise ValueError(f"must be a string, not {json.dumps(value)}: quote it")
     raise ValueError("must be a string")
 
 

@@ -20,6 +20,7 @@ from l7proxy.policy.model import (
     Spec,
     TrafficRule,
 )
+from l7proxy.policy.shadows import Wider
 from l7proxy.workloads.model import Workload
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -37,6 +38,15 @@ class _Placed:
     rule: HttpRule
 
 
+@dataclass(frozen=True, slots=True)
+class _Bearing:
+    """The rules of a spec's side that decide connections, whatever the requests on them."""
+
+    spec: Spec
+    denials: tuple[TrafficRule, ...]
+    l4_rules: tuple[TrafficRule, ...]
+
+
 def of(policies: PolicySet, workloads: Sequence[Workload] | None = None) -> list[FileError]:
     """The warnings for a policy set, in order of place.
 
@@ -44,6 +54,7 @@ def of(policies: PolicySet, workloads: Sequence[Workload] | None = None) -> list
     known. A warning has the form of an error and refuses nothing.
     """
     found: set[FileError] = set()
+    bearing = {direction: _bearing(policies, direction) for direction in Direction}
     for policy in policies.policies:
         for spec in policy.specs:
             if workloads is not None:
@@ -53,7 +64,7 @@ def of(policies: PolicySet, workloads: Sequence[Workload] | None = None) -> list
             for direction in Direction:
                 side = spec.side(direction)
                 if side is not None:
-                    found |= set(_of_side(policies, policy, spec, side, direction))
+                    found |= set(_of_side(bearing[direction], policy, spec, side))
     return sorted(found)
 
 
@@ -92,8 +103,11 @@ def _auditing_nothing(policies: PolicySet, policy: Policy, spec: Spec) -> Iterat
         side = spec.side(direction)
         if side is None:
             continue
-        covering = _covering_sides(enforced, spec, direction)
-        denied_already = any(each.default_deny for each in covering)
+        denied_already = any(
+            other.default_deny
+            for each, other in _sides(enforced, direction)
+            if _bears_on(each, spec)
+        )
         blocks = any(placed.rule.action is RuleAction.BLOCK for placed in _http_rules(side))
         if side.deny or blocks or (side.default_deny and not denied_already):
             return
@@ -105,18 +119,15 @@ def _auditing_nothing(policies: PolicySet, policy: Policy, spec: Spec) -> Iterat
 
 
 def _of_side(
-    policies: PolicySet, policy: Policy, spec: Spec, side: Side, direction: Direction
+    bearing: Sequence[_Bearing], policy: Policy, spec: Spec, side: Side
 ) -> Iterator[FileError]:
     for traffic in (*side.allow, *side.deny):
         yield from _of_traffic(policy, traffic)
-    l4_rules = _l4_rules(policies, spec, direction)
-    denials = [
-        deny
-        for other in _covering_sides(policies, spec, direction)
-        for deny in other.deny
-        if not deny.is_empty
-    ]
+    concerning = [each for each in bearing if _bears_on(each.spec, spec)]
+    l4_rules = [rule for each in concerning for rule in each.l4_rules]
+    denials = [rule for each in concerning for rule in each.denials]
     everything = list(_http_rules(side))
+    wider = Wider([placed.rule for placed in everything])
     for at, placed in enumerate(everything):
         rule = placed.rule
         yield from _of_patterns(rule)
@@ -135,7 +146,7 @@ def _of_side(
                 "ports, so that everything is allowed",
             )
         else:
-            yield from _shadowed(placed, everything[:at], everything)
+            yield from _shadowed(at, everything, wider)
 
 
 def _of_traffic(policy: Policy, rule: TrafficRule) -> Iterator[FileError]:
@@ -189,21 +200,27 @@ def _of_patterns(rule: HttpRule) -> Iterator[FileError]:
         yield _warning(rule, f"{name} never matches: hosts are compared in lower case")
 
 
-def _shadowed(
-    placed: _Placed, earlier: list[_Placed], everything: list[_Placed]
-) -> Iterator[FileError]:
+def _shadowed(at: int, everything: list[_Placed], wider: Wider) -> Iterator[FileError]:
+    placed = everything[at]
     rule = placed.rule
     is_block = rule.action is RuleAction.BLOCK
-    for other in earlier if is_block else everything:
-        if other.rule.action is RuleAction.BLOCK and _holds_for(other, placed):
+    places = wider.than(rule)
+    for place in places:
+        other = everything[place]
+        if (
+            other.rule.action is RuleAction.BLOCK
+            and (place < at or not is_block)
+            and _holds_for(other, placed)
+        ):
             yield _warning(
                 rule, f"{_name(rule)} never decides: {_name(other.rule)} blocks all it matches"
             )
             return
     if is_block or rule.has_effects:
         return
-    for other in earlier:
-        if other.rule.action is not RuleAction.BLOCK and _holds_for(other, placed):
+    for place in places:
+        other = everything[place]
+        if place < at and other.rule.action is not RuleAction.BLOCK and _holds_for(other, placed):
             yield _warning(
                 rule, f"{_name(rule)} never decides: {_name(other.rule)} comes first for all of it"
             )
@@ -225,27 +242,33 @@ def _http_rules(side: Side) -> Iterator[_Placed]:
                 yield _Placed(traffic, ports, rule)
 
 
-def _covering_sides(policies: PolicySet, spec: Spec, direction: Direction) -> Iterator[Side]:
-    """The sides of all specs that select every workload that ``spec`` selects, and bear on it:
-    an audited one bears on audited ones only."""
+def _sides(policies: PolicySet, direction: Direction) -> Iterator[tuple[Spec, Side]]:
     for policy in policies.policies:
-        for other in policy.specs:
-            side = other.side(direction)
-            if (
-                side is not None
-                and (spec.audit or not other.audit)
-                and cover.selector(other.subject, spec.subject)
-            ):
-                yield side
+        for spec in policy.specs:
+            side = spec.side(direction)
+            if side is not None:
+                yield spec, side
 
 
-def _l4_rules(policies: PolicySet, spec: Spec, direction: Direction) -> list[TrafficRule]:
-    return [
-        rule
-        for side in _covering_sides(policies, spec, direction)
-        for rule in side.allow
-        if rule.ports is None or any(ports.http is None for ports in rule.ports)
-    ]
+def _bears_on(other: Spec, spec: Spec) -> bool:
+    """Whether ``other`` selects every workload that ``spec`` selects, and has a say there: an
+    audited one has it on audited ones only."""
+    return (spec.audit or not other.audit) and cover.selector(other.subject, spec.subject)
+
+
+def _bearing(policies: PolicySet, direction: Direction) -> list[_Bearing]:
+    """What http rules of others may come too late for; most sets have little of it."""
+    found = []
+    for spec, side in _sides(policies, direction):
+        denials = tuple(deny for deny in side.deny if not deny.is_empty)
+        l4_rules = tuple(
+            rule
+            for rule in side.allow
+            if rule.ports is None or any(ports.http is None for ports in rule.ports)
+        )
+        if denials or l4_rules:
+            found.append(_Bearing(spec, denials, l4_rules))
+    return found
 
 
 def _denies_ports(deny: TrafficRule, ports: PortRule) -> bool:

@@ -12,6 +12,9 @@ from l7proxy.policy.verdict import Admission, Road
 Unfit = Callable[[Admission], str | None]
 """Says why the kernel's tables cannot hold the rules of an admission; None where they can."""
 
+NO_ROOM = "the kernel's tables have no room left for all of these rules"
+"""Why rules that would fit take the proxy road all the same."""
+
 
 def all_fit(admission: Admission) -> str | None:
     """Tables without bounds."""

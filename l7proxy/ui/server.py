@@ -1,26 +1,23 @@
-"""Answers a browser: the page's files, and a few questions that are passed on to the agent.
-
-One request a connection. Time, size and number of connections are bounded.
-"""
+"""Answers a browser: the page's files, and a few questions that are passed on to the agent."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 
+from l7proxy import serving
 from l7proxy.http.refused import Refused
-from l7proxy.http.request import Request, parse_request
+from l7proxy.http.request import parse_request
 from l7proxy.limits import Limits
 from l7proxy.ui import guard
 from l7proxy.ui.agent import Agent, AgentAway
 from l7proxy.ui.files import File
 
 _SECONDS = 20.0
-_CONNECTIONS = 64
 _STREAMS = 16
 
 _JSON = "application/json"
@@ -28,43 +25,20 @@ _READ = {"/api/status": "/status", "/api/workloads": "/workloads", "/api/policie
 _LAST = re.compile(r"last=([0-9]{1,5})")
 
 
-class Server:
-    """``serve`` is for ``asyncio.start_server``."""
+class Server(serving.Server):
+    """The page and its questions."""
 
     def __init__(self, agent: Agent, files: Mapping[str, File], limits: Limits) -> None:
+        super().__init__(_SECONDS)
         self._agent = agent
         self._files = files
         self._limits = limits
-        self._open: set[asyncio.Task[None]] = set()
         self._streams = 0
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from its request to the end of the answer."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if len(self._open) <= _CONNECTIONS:
-                await self._converse(reader, writer)
-                async with asyncio.timeout(_SECONDS):
-                    writer.close()
-                    await writer.wait_closed()
-        except (OSError, EOFError, TimeoutError):
-            # The browser went away or slept; nothing is owed to it.
-            pass
-        finally:
-            self._open.discard(task)
-            writer.transport.abort()
-
-    def close(self) -> None:
-        """End every connection that is open."""
-        for task in self._open:
-            task.cancel()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(_SECONDS):
-                request = await self._read(reader)
+            async with self.in_time():
+                request = parse_request(await serving.read_head(reader), self._limits)
                 guard.check(request, writer.get_extra_info("sockname")[0])
                 length = request.framing
                 body = await reader.readexactly(length) if isinstance(length, int) else b""
@@ -79,17 +53,12 @@ class Server:
             await self._stream(follow, reader, writer)
         except guard.NotAllowed as error:
             await _complain(writer, error.status, str(error), error.allow)
+        except serving.HeadTooLarge as error:
+            await _complain(writer, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, str(error))
         except Refused as error:
             await _complain(writer, HTTPStatus.BAD_REQUEST, str(error))
         except AgentAway as error:
             await _complain(writer, HTTPStatus.BAD_GATEWAY, str(error))
-
-    async def _read(self, reader: asyncio.StreamReader) -> Request:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.LimitOverrunError:
-            raise guard.NotAllowed(431, "the request head is too large") from None
-        return parse_request(head, self._limits)
 
     async def _answer(self, method: bytes, path: str, body: bytes) -> tuple[int, bytes, str]:
         """Status, content and its type. Raises NotAllowed, AgentAway."""
@@ -120,24 +89,9 @@ class Server:
                     writer.write(_head(reply.status, _JSON, len(content)) + content)
                     return
                 writer.write(_head(HTTPStatus.OK, "application/x-ndjson"))
-                passing = asyncio.create_task(_pass(reply.pieces(), writer))
-                # A browser sends nothing more: what ends this is that it goes away.
-                gone = asyncio.create_task(reader.read(1))
-                try:
-                    await asyncio.wait((passing, gone), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    passing.cancel()
-                    gone.cancel()
-                    await asyncio.gather(passing, gone, return_exceptions=True)
+                await serving.send(reply.pieces(), reader, writer)
         finally:
             self._streams -= 1
-
-
-async def _pass(pieces: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
-    async for piece in pieces:
-        writer.write(piece)
-        # A page that reads too slowly holds up the agent's stream, and the agent counts the loss.
-        await writer.drain()
 
 
 def _flows_target(query: str) -> str:
@@ -159,12 +113,9 @@ async def _complain(
 def _head(
     status: int, content_type: str, length: int | None = None, allow: str | None = None
 ) -> bytes:
-    """The head of an answer; without ``length`` its content ends with the connection."""
     fields = [("Date", formatdate(usegmt=True)), ("Content-Type", content_type), *guard.HEADERS]
     if length is not None:
         fields.append(("Content-Length", str(length)))
     if allow is not None:
         fields.append(("Allow", allow))
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Connection: close"]
-    lines += [f"{name}: {value}" for name, value in fields]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return serving.answer_head(status, fields)

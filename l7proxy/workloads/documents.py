@@ -20,7 +20,8 @@ from l7proxy.workloads.model import Workload
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 
 _MAX_DEPTH = 64
-_LISTS = frozenset({"List", "PodList"})
+# A document may hold anything here, also what cannot be hashed.
+_LISTS = ("List", "PodList")
 
 
 class WorkloadErrors(FileErrors):

@@ -16,7 +16,7 @@ SHORT_CIRCUIT = "l7proxy.io/short-circuit"
 _PREFIX = "l7proxy.io/"
 _ANNOTATIONS = (CGROUP, NETNS, SHORT_CIRCUIT)
 # A pod that has ended keeps its address in its status while another may have been given it.
-_ENDED = frozenset({"Succeeded", "Failed"})
+_ENDED = ("Succeeded", "Failed")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._@-]{0,251}[A-Za-z0-9])?")
 _SWITCH = {"on": True, "off": False, True: True, False: False}
 

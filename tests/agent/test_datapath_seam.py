@@ -66,6 +66,10 @@ class FakeDatapath:
     def listeners(self) -> Sequence[Listener]:
         return tuple(self.offered)
 
+    @property
+    def no_room(self) -> frozenset[str]:
+        return frozenset()
+
     def adapter_options(self) -> Mapping[str, Any]:
         return {}
 

@@ -156,6 +156,29 @@ def test_rules_that_the_kernels_tables_do_not_hold(l7proxy: L7proxy, folder: Pat
     assert (road, "single bytes" in why) == ("proxy", True)
 
 
+def test_rules_that_have_no_room_beside_others(l7proxy: L7proxy, folder: Path) -> None:
+    """The kernel's limit is for all sets of rules together."""
+    second = [
+        text.replace("users", "orders").replace("10.0.0.9", "10.0.0.7") for text in (KERNEL, NODE)
+    ]
+    policies, workloads = (
+        f"{one.replace('PATH', '/')}\n---\n{other.replace('PATH', '/orders').partition('---')[0]}"
+        for one, other in zip((KERNEL, NODE), second, strict=True)
+    )
+    (folder / "policies" / "users.yaml").write_text(policies)
+    (folder / "workloads.yaml").write_text(workloads)
+    given = ("--workloads", "workloads.yaml", "-o", "json")
+    asked = ("GET", "/", "--from", "frontend", "--to", "users", "--port", "80")
+    for limit, road in ((2**28, "kernel"), (300_000, "proxy")):
+        (folder / "l7proxy.yaml").write_text(f"limits: {{kernel_table_bytes: {limit}}}\n")
+        orders, users = l7proxy("check", *given).json["destinations"]
+        assert (orders["workload"], orders["road"]) == ("default/orders", "kernel")
+        assert (users["workload"], users["road"]) == ("default/users", road)
+        told = l7proxy("explain", *asked, "--policies", "policies", *given)
+        assert (told.code, told.json["road"]) == (0, road)
+    assert users["reason"] == "the kernel's tables have no room left for all of these rules"
+
+
 def test_userspace_mode_has_no_kernel_road(l7proxy: L7proxy, folder: Path) -> None:
     (folder / "l7proxy.yaml").write_text("datapath: userspace\n")
     road, _, sizes = roads(l7proxy, folder, "/", "-c", "l7proxy.yaml")

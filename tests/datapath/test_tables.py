@@ -6,6 +6,7 @@ Seen to fail: with ``prefix_length`` leaving out the 96 bits of a mapped address
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import ip_address, ip_network
 from itertools import combinations
 from typing import Any
@@ -276,22 +277,46 @@ def test_one_number_for_two_peers_with_different_rules_takes_the_proxy() -> None
     assert first.roads[(*world, class_at(first, 80))] is Road.REFUSED
 
 
-def test_rules_beyond_what_the_kernel_may_hold_take_the_proxy() -> None:
+def three_servers() -> list[dict[str, Any]]:
+    """A policy for each workload of this node, with rules of its own."""
     documents = []
     for name in "abc":
         document = policy(f"p{name}", ingress=[http({"path": f"/{name}"})])
         document["spec"]["endpointSelector"] = {"matchLabels": {"app": name}}
         documents.append(document)
-    everything = entries_of(*documents)
+    return documents
+
+
+ROOM_FOR_TWO = 450_000
+"""One grammar of 133 kB, and two small sets of rules of 135 kB."""
+
+
+def test_rules_beyond_what_the_kernel_may_hold_take_the_proxy() -> None:
+    everything = entries_of(*three_servers())
     assert len({each.digest for each in everything.tables.values()}) == 3
-    assert everything.crowded_out == 0
-    # One grammar of 133 kB, and two small sets of rules of 135 kB.
-    some = entries_of(*documents, table_bytes=450_000)
+    assert everything.no_room == frozenset()
+    some = entries_of(*three_servers(), table_bytes=ROOM_FOR_TWO)
     assert len({each.digest for each in some.tables.values()}) == 2
-    assert some.crowded_out == 1
-    ways = [roads_to(some, server) for server in (NEAR, ALSO, SHARING)]
-    assert sorted(map(str, ways)) == sorted(map(str, [{Road.KERNEL}, {Road.KERNEL}, {Road.PROXY}]))
+    assert len(some.no_room) == 1
+    ways = {server.id: roads_to(some, server) for server in (NEAR, ALSO, SHARING)}
+    assert ways == {NEAR.id: {Road.KERNEL}, ALSO.id: {Road.KERNEL}, SHARING.id: {Road.PROXY}}
     assert set(some.roads) == set(everything.roads)
+    for server in (NEAR, ALSO, SHARING):
+        number = identity_number(server)
+        for first, last, concerned in ((80, 80, True), (1, 65535, True), (81, 65535, False)):
+            crowded = some.crowds(number, Direction.INGRESS, first, last)
+            assert crowded is (concerned and server is SHARING)
+        # As clients, the others connect to it.
+        assert some.crowds(number, Direction.EGRESS, 80, 80) is (server is not SHARING)
+
+
+@pytest.mark.parametrize("key", [b"one", b"two", b"three", b"four"])
+def test_who_is_crowded_out_does_not_depend_on_the_nodes_numbers(key: bytes) -> None:
+    number = partial(identity_number, key=key)
+    here = entries_of(*three_servers(), table_bytes=ROOM_FOR_TWO)
+    there = entries_of(*three_servers(), table_bytes=ROOM_FOR_TWO, number=number)
+    assert here.roads.keys() != there.roads.keys()
+    assert here.no_room == there.no_room
 
 
 @given(st.integers(0, 65535), st.integers(0, 65535))

@@ -206,9 +206,11 @@ def test_what_was_found_good_is_not_looked_at_again() -> None:
     check_partial_response(head.replace(b"\r", b" ") + b"\r\n", LIMITS, len(head))
 
 
-@given(responses())
-@settings(max_examples=300)
-def test_what_we_accept_others_accept_alike(wire: bytes) -> None:
+def read_alike(wire: bytes) -> None:
+    """Holds other readers to ours, where we accept the final answer to a GET.
+
+    Raises AssertionError.
+    """
     end = find_end(wire, 0)
     try:
         response = parse_response(wire[:end], b"GET", LIMITS)
@@ -216,7 +218,7 @@ def test_what_we_accept_others_accept_alike(wire: bytes) -> None:
         pieces, used = body.feed(wire[end:])
     except Refused:
         return
-    if body.eof():
+    if body.eof() and not response.informational:
         wire = wire[: end + used]
         for other in (response_by_h11(wire, b"GET"), response_by_llhttp(wire)):
             if response.framing is UNTIL_CLOSE and other is None:
@@ -226,3 +228,9 @@ def test_what_we_accept_others_accept_alike(wire: bytes) -> None:
             assert other.headers == lowered(response.headers)
             assert other.body == b"".join(pieces)
             assert other.trailers == lowered(body.trailers)
+
+
+@given(responses())
+@settings(max_examples=300)
+def test_what_we_accept_others_accept_alike(wire: bytes) -> None:
+    read_alike(wire)

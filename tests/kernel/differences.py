@@ -37,6 +37,9 @@ class Difference(Enum):
 
     # Between us and other readers.
     LLHTTP_TAB = "llhttp takes no tab behind a transfer coding, and refuses the request"
+    LLHTTP_EXTENSION = (
+        "llhttp takes nothing but parameters as chunk extensions, and refuses the request"
+    )
 
     # The kernel's ways.
     CLOSES = "by TCP, a refusal that has no segment to itself ends the connection"

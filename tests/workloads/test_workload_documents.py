@@ -63,6 +63,15 @@ def test_the_items_of_a_pod_list_need_no_kind() -> None:
     assert [each.id for each in read(json.dumps(listing)).workloads] == ["default/a"]
 
 
+def test_a_phase_that_is_no_text_is_none() -> None:
+    assert [each.id for each in read(pod("a", status={"phase": ["Failed"]})).workloads]
+
+
+def test_a_warning_is_one_line() -> None:
+    (warning,) = read(r'{apiVersion: v1, kind: "A\tB\u2028\e[2J"}').warnings
+    assert str(warning) == r"w.yaml:1: kind A\tB\u2028\x1b[2J is not a Pod: passed over"
+
+
 def test_annotations_identify_what_is_no_pod() -> None:
     found = read(
         pod(
@@ -136,6 +145,7 @@ def test_the_digest_changes_with_the_workloads_only(tmp_path: Path) -> None:
         ("[1, 2]", "must be a Pod or a List of Pods"),
         ("{kind: List, items: {}}", "items: must be a list"),
         ("{apiVersion: v1, metadata: {name: a}}", "kind: is missing"),
+        ("{apiVersion: v1, kind: [Pod], metadata: {name: a}}", "kind: must be a text: quote it"),
         ("{apiVersion: v2, kind: Pod, metadata: {name: a}}", "apiVersion: must be v1"),
         ("{apiVersion: v1, kind: Pod}", "metadata.name: is missing"),
         ("{apiVersion: v1, kind: Pod, metadata: []}", "metadata: must be a map"),
