@@ -294,10 +294,12 @@ int on_request(struct sk_msg_md *msg)
     found->full = peek(conn->sock, OFF_RMEM_ALLOC) > now->credit;
     ledger = ledger_now(http);
     http->request.glance = 0;
+    size = FORGOTTEN(http->request.scratch, size);
     if (http->phase == PHASE_BOUNDARY && size) {
         begin_request(http, grammar, rules);
         recall(msg, FROM_MSG, IS_REQUEST, &http->rules_id, &http->request, size);
     }
+    size = FORGOTTEN(http->request.scratch, size);
     if (read_message(msg, http, grammar, rules, mask, ledger, size))
         goto end;
     if (found->drops && owed(ledger) && is_sending(http))

@@ -37,7 +37,7 @@ BUDGET = {
     "on_sk_lookup": 2500,
     "on_send": 800,
     "on_receive": 250,
-    "on_request": 450_000,
+    "on_request": 250_000,
     "on_response": 250_000,
     "on_arrival": 350_000,
 }
