@@ -16,6 +16,8 @@ from loadtest.uploads import Upload
 
 DIRECT, KERNEL = "direct", "kernel"
 NO_SLOWER = Aim(1.0, at_least=False)
+UNLIKE = 1000
+"""Requests with targets of their own: more than the kernel keeps of those that it has read."""
 IDLE_CPU = Aim(1.0, at_least=False)
 """Milliseconds for 1,000 requests: what an agent that has nothing to do may use in that time."""
 
@@ -130,6 +132,9 @@ def _uploads(size: int, coding: str) -> Builder:
 BUILDERS: Mapping[str, Builder] = {
     "loopback": _against_direct(_loopback, Aim(1.3), p99=NO_SLOWER),
     f"loopback, {kernel_rules.LONG_HEAD} byte head": _long_heads,
+    "loopback, requests unlike each other": _against_direct(
+        _loopback, Aim(1.2), p99=NO_SLOWER, target="/users/echo", unlike=UNLIKE
+    ),
     "pod to pod": _against_direct(_pods, Aim(1.7), p99=NO_SLOWER),
     "8 KB body": _against_direct(_loopback, Aim(1.3), target="/users/files/8k"),
     "64 KB body": _against_direct(_loopback, Aim(1.15), target="/users/files/64k"),

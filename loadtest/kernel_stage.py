@@ -31,6 +31,7 @@ FILES = {"8k": 8 << 10, "64k": 64 << 10, "1m": 1 << 20}
 NGINX = """
     keepalive_timeout 1h;
     location /users { default_type text/plain; return 200 'alice\\n'; }
+    location /users/echo { default_type text/plain; return 200 $uri; }
     location /users/files/ { }
     location ~ ^/users/copied/(.*)$ {
         sendfile off;

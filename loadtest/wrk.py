@@ -30,7 +30,8 @@ class Load:
     """What to send from where. ``close`` makes a new connection for each request.
 
     ``headers`` are whole lines. ``refused`` is the share of the requests, in percent, that must
-    be answered with an error status.
+    be answered with an error status. ``unlike``: so many requests that differ in their targets,
+    which begin with the URL's, and in a field; 0 for one over and over.
     """
 
     place: Place
@@ -41,6 +42,7 @@ class Load:
     headers: tuple[str, ...] = ()
     refused: int = 0
     mix: Mix | None = None
+    unlike: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,9 @@ def run(load: Load, seconds: float) -> Result:
         argv = ["timeout", "--signal=INT", f"{seconds:g}s", *argv]
     argv += ["-d", f"{max(1, round(seconds))}s", load.url, "--", load.method]
     if load.mix:
-        argv += [str(load.mix.share), load.mix.method, load.mix.target]
+        argv += ["mix", str(load.mix.share), load.mix.method, load.mix.target]
+    if load.unlike:
+        argv += ["unlike", str(load.unlike)]
     done = load.place.run(argv, timeout=seconds + 30)
     lines = done.stdout.strip().splitlines()
     try:

@@ -1,27 +1,45 @@
 -- Prints what wrk measured as one line of JSON, the last of its output.
 -- Latencies are microseconds; "refused" counts answers of 400 and above.
--- Its arguments, if any: the method to send; then a share in percent, and the method and the
--- target of the requests that make up this share of all, evenly spread and in the same order in
--- every run.
+-- Its arguments, if any: the method to send; then one of
+--   mix SHARE METHOD TARGET   so many requests of a hundred are these, evenly spread and in the same
+--                             order in every run
+--   unlike COUNT              so many requests that differ in target, its length, and a field
 local cycle, position
 
 function init(args)
   wrk.method = args[1] or wrk.method
-  if not args[2] then
+  if args[2] == "mix" then
+    cycle = mix(tonumber(args[3]), args[4], args[5])
+  elseif args[2] == "unlike" then
+    cycle = unlike(tonumber(args[3]))
+  else
     return
   end
-  local share = tonumber(args[2])
-  local usual, other = wrk.format(), wrk.format(args[3], args[4])
-  cycle, position = {}, 0
-  for number = 1, 100 do
-    local due = math.floor(number * share / 100) > math.floor((number - 1) * share / 100)
-    cycle[number] = due and other or usual
-  end
+  position = 0
   -- Defined only now: without it wrk sends one request over and over, at less cost.
   function request()
-    position = position % 100 + 1
+    position = position % #cycle + 1
     return cycle[position]
   end
+end
+
+function mix(share, method, target)
+  local usual, other, made = wrk.format(), wrk.format(method, target), {}
+  for number = 1, 100 do
+    local due = math.floor(number * share / 100) > math.floor((number - 1) * share / 100)
+    made[number] = due and other or usual
+  end
+  return made
+end
+
+function unlike(count)
+  local made = {}
+  for number = 1, count do
+    local target = wrk.path .. "/" .. number .. "-" .. string.rep("x", number * 7 % 40)
+    wrk.headers["X-Request-Id"] = string.format("%08x-%08x", number * 2654435761 % 2 ^ 32, number)
+    made[number] = wrk.format(nil, target)
+  end
+  return made
 end
 
 function done(summary, latency, requests)

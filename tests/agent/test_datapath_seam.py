@@ -223,7 +223,7 @@ def test_places_that_come_and_go_are_programmed_anew(
 
     async def scenario() -> None:
         datapath = FakeDatapath(backend)
-        async with started(prepared, datapath) as agent:
+        async with started(prepared, datapath):
             monkeypatch.setattr(AgentNode, "mode", "ebpf")
             await until(lambda: len(datapath.applied) == 2)
             found[0] = ("/run/netns/users", 2)

@@ -27,6 +27,7 @@ from loadtest import (
 from loadtest.answers import AnswerError, Check
 from loadtest.progress import Lines
 from loadtest.rounds import Aim, Claim, Series, interleave, ratio, ratio_of_medians
+from tests.kernel_road.recorder import Recorder
 
 HOST = "127.0.0.1"
 SMOKE = r"^(loopback|client outside|refused|upload 1 MB, .*|memory)$"
@@ -113,6 +114,18 @@ def test_wrk_mixes_requests_in_the_share_that_it_is_told(share: int, tmp_path: P
         assert found.refused == pytest.approx(found.requests * share / 100, abs=4)
         with pytest.raises(wrk.WrkError, match="errors"):
             wrk.run(wrk.Load(place, url, connections=4, mix=mix, refused=abs(share - 25)), 0.3)
+
+
+@pytest.mark.needs_command("wrk")
+def test_wrk_sends_requests_that_are_unlike_each_other() -> None:
+    with Place("bench") as place, Recorder(place.listen(HOST, 0)) as server:
+        url = f"http://{HOST}:{server.address[1]}/a"
+        assert wrk.run(wrk.Load(place, url, connections=2, unlike=50), 0.3).requests > 100
+        sent = [request for record in server.records for request in record.requests]
+    targets = {request.target for request in sent}
+    assert len(targets) == len({request.fields["x-request-id"] for request in sent}) == 50
+    assert all(target.startswith("/a/") for target in targets)
+    assert len({len(target) for target in targets}) > 10
 
 
 @pytest.mark.needs_command("nginx", "wrk")

@@ -97,7 +97,10 @@ class Hunt:
         return None
 
     def _note(self, case: Case, error: Disagreement) -> None:
-        found = self.found.setdefault((case.road, error.kind), Found(case, str(error), 0))
+        key = (case.road, error.kind)
+        if key not in self.found:
+            print(f"{case.road}: {error.kind}\n  {case}", flush=True)
+        found = self.found.setdefault(key, Found(case, str(error), 0))
         found.met += 1
         if _size(case) < _size(found.case):
             found.case, found.text = case, str(error)
