@@ -243,7 +243,9 @@ struct known_head {
     u64 busy;
     u64 id;      /* of the tables that it was read by */
     u32 glance;
-    u32 size;    /* 0: it is not known yet */
+    u32 wanted;  /* the last glance at its place that was not known */
+    u32 size;    /* 0: none is kept */
+    u32 pad;
     struct walker walker;
     u8 bytes[KNOWN_BYTES];
 };

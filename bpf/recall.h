@@ -85,7 +85,8 @@ static inline void walk_copy(struct walker *to, struct walker *from)
 }
 
 /* The message begins with a head, and so does the walker. If it was read before by the tables *id,
- * the walker is as it was then, and knows its bytes. */
+ * the walker is as it was then, and knows its bytes. Only what comes twice at its place without
+ * anything else between is worth to be kept: heads that never come again push nothing out. */
 static inline void recall(void *ctx, const int source, const int is_answer, u64 *id,
                           struct walker *walker, u64 left)
 {
@@ -97,7 +98,16 @@ static inline void recall(void *ctx, const int source, const int is_answer, u64 
         return;
     walker->glance = glance(piece, left);
     known = kept_at(is_answer, AGAIN(walker->glance));
-    if (!known || !claim(known))
+    if (!known)
+        return;
+    if (known->glance != walker->glance) {
+        if (known->wanted != walker->glance) {
+            known->wanted = walker->glance;
+            walker->glance = 0;
+        }
+        return;
+    }
+    if (!claim(known))
         return;
     if (known->size && known->size <= left && known->glance == walker->glance && known->id == *id &&
         is_same(ctx, source, known, piece, 0, walker)) {
@@ -108,8 +118,7 @@ static inline void recall(void *ctx, const int source, const int is_answer, u64 
     give_back(known);
 }
 
-/* Keeps the head that the message began with, if it was read now and nothing was after it, and the
- * last one that was not known at its place was the same at a glance. */
+/* Keeps the head that the message began with, if it is worth it and nothing was read after it. */
 static inline void learn(void *ctx, const int source, const int is_answer, u64 *id,
                          struct walker *walker)
 {
@@ -123,13 +132,12 @@ static inline void learn(void *ctx, const int source, const int is_answer, u64 *
     if (!known || !claim(known))
         return;
     known->size = 0;
-    if (known->glance != walker->glance) {
-        known->glance = walker->glance;
-    } else if (source == FROM_SKB ? !bpf_skb_load_bytes(ctx, 0, known->bytes, size)
-                                  : !bpf_msg_pull_data(msg, 0, size, 0) &&
-                                        !bpf_probe_read_kernel(known->bytes, size, msg->data)) {
+    if (source == FROM_SKB ? !bpf_skb_load_bytes(ctx, 0, known->bytes, size)
+                           : !bpf_msg_pull_data(msg, 0, size, 0) &&
+                                 !bpf_probe_read_kernel(known->bytes, size, msg->data)) {
         walk_copy(&known->walker, walker);
         known->id = *id;
+        known->glance = walker->glance;
         known->size = size;
     }
     give_back(known);
