@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types bench bench-check fuzz soak flows faults compat clean
+.PHONY: help setup demo test lint types bench bench-check fuzz soak flows faults compat transparency clean
 .NOTPARALLEL:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make flows   hold records and metrics to what clients of REQUESTS=100000 saw (root for eBPF)"
 	@echo "make faults  what clients notice when parts are killed, frozen or fed garbage (root for eBPF)"
 	@echo "make compat  real clients against real servers on each road (root for eBPF)"
+	@echo "make transparency  test suites of others with their sockets covered (root for eBPF)"
 	@echo "make setup   Debian packages and the virtual environment in .venv"
 	@echo "make clean   remove .venv, caches and build output"
 
@@ -58,6 +59,10 @@ faults: setup
 compat:
 	@scripts/setup.sh compat
 	$(PYTHON) -m tests.compat
+
+transparency:
+	@scripts/setup.sh transparency
+	$(PYTHON) -m tests.transparency
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

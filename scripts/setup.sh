@@ -3,7 +3,8 @@
 #
 # A second run finds everything in place and returns at once. Where packages cannot be installed
 # (not root, not Debian) it says which are missing and goes on if the environment can be made.
-# `setup.sh compat` installs too what only the compatibility matrix needs.
+# `setup.sh compat` installs too what only the compatibility matrix needs, `setup.sh transparency`
+# what only the test suites of others need.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:/usr/sbin:/sbin"
@@ -39,6 +40,8 @@ missing_packages() {
     command -v chromium >/dev/null || echo "chromium:tests without a browser"
     command -v prometheus >/dev/null || echo "prometheus:tests without Prometheus"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo "ca-certificates:pip cannot check servers"
+    [ "$wanted" != transparency ] || [ -e /usr/lib/python3.11/test/test_socket.py ] ||
+        echo "libpython3.11-testsuite:transparency without CPython's own tests"
     [ "$wanted" = compat ] || return 0
     command -v apache2 >/dev/null || echo "apache2-bin:compatibility matrix without Apache"
     command -v ab >/dev/null || echo "apache2-utils:compatibility matrix without ab"
