@@ -40,7 +40,8 @@ missing_packages() {
     command -v chromium >/dev/null || echo "chromium:tests without a browser"
     command -v prometheus >/dev/null || echo "prometheus:tests without Prometheus"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo "ca-certificates:pip cannot check servers"
-    [ "$wanted" != transparency ] || [ -e /usr/lib/python3.11/test/test_socket.py ] ||
+    [ "$wanted" != transparency ] ||
+        "$python" -c 'import importlib.util as u; exit(not u.find_spec("test.test_socket"))' ||
         echo "libpython3.11-testsuite:transparency without CPython's own tests"
     [ "$wanted" = compat ] || return 0
     command -v apache2 >/dev/null || echo "apache2-bin:compatibility matrix without Apache"
