@@ -225,3 +225,12 @@ def bytes_counted_by_tcp(ends: Ends) -> Any:
         received(far, 6)
         told = far.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_RECEIVED + 8)
         return int.from_bytes(told[BYTES_RECEIVED:], "little")
+
+
+@script
+def small_buffers_bound_what_waits(ends: Ends) -> Any:
+    with ends.connection() as (near, far):
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        near.setblocking(False)
+        return any(tried(near.send, bytes(1024)) == "EAGAIN" for _ in range(256))

@@ -25,6 +25,7 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
     "bytes_counted_by_tcp": (6, 0),
     "close_with_unread_bytes": (["ECONNRESET", b""], [b"", b""]),
     "inquiry_beside_bytes": ([b"ab", [4]], [b"ab", []]),
+    "small_buffers_bound_what_waits": (True, False),
     "splice_out": (3, "EAGAIN"),
     "urgent_byte": ([b"ab", "EINVAL"], [b"ab!", b""]),
     "wait_for_all": (b"abcdef", b"abc"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import time
 from pathlib import Path
@@ -18,18 +19,20 @@ from tests.transparency.suites import BUILD, SUITES, Suite, Wanted
 from tests.transparency.town import DIRECT, KERNEL, SPLICE, Town, town
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "TRANSPARENCY.md"
+SAVED = BUILD / "results.pickle"
 AGAIN = 4
 """How often a test that differs is run again on each way."""
 
 
 @click.command()
 @click.option("--suite", "only", multiple=True, help="Only these suites.")
+@click.option("--merge", is_flag=True, help="Keep what earlier runs found of the other suites.")
 @click.option("--write/--no-write", default=None, help="Write docs/TRANSPARENCY.md.")
-def main(only: tuple[str, ...], write: bool | None) -> None:
+def main(only: tuple[str, ...], merge: bool, write: bool | None) -> None:
     """Test suites of others with and without the datapath under their sockets.
 
     Exits with 1 where a test differs that no name explains, or nothing was covered. The document
-    is written where nothing was picked, unless told otherwise.
+    is written where nothing was picked, or the rest is merged, unless told otherwise.
     """
     picked = [suite for suite in SUITES if not only or suite.name in only]
     problem = suites.lacking()
@@ -37,16 +40,18 @@ def main(only: tuple[str, ...], write: bool | None) -> None:
         click.echo(f"transparency: LEFT OUT: {problem}", err=True)
         picked = [suite for suite in picked if suite.sdist]
     suites.install(picked)
-    results: list[Result] = []
+    found: dict[str, list[Result]] = pickle.loads(SAVED.read_bytes()) if merge else {}
     try:
         with town() as place:
             for suite in picked:
-                results += _results(place, suite)
+                found[suite.name] = _results(place, suite)
+                SAVED.write_bytes(pickle.dumps(found))
     except (AgentError, SuiteError) as error:
         raise click.ClickException(str(error)) from None
+    results = [result for suite in SUITES for result in found.get(suite.name, [])]
     click.echo(summary(results))
-    left_out = [f"`{test}`: {why}" for suite in picked for test, why in suite.left_out.items()]
-    if write or (write is None and not only):
+    left_out = [f"`{test}`: {why}" for suite in SUITES for test, why in suite.left_out.items()]
+    if write or (write is None and (merge or not only)):
         DOCUMENT.write_text(markdown(results, [*left_out, *([problem] if problem else [])]))
     sys.exit(any(result.word != "ok" for result in results))
 
@@ -71,7 +76,9 @@ def _again(
     tests = differing(direct, got)
     if not tests:
         return []
-    names = _refused(place, suite, tests) if way == KERNEL else {}
+    names = {test: f"limit `{name}`" for test in tests if (name := suite.limit_of(test))}
+    if way == KERNEL:
+        names |= _refused(place, suite, tests)
     again = {
         each: [_run(place, suite, each, tests) for _ in range(AGAIN)] for each in (DIRECT, way)
     }

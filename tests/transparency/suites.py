@@ -9,6 +9,7 @@ import subprocess
 import sys
 import venv
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class Suite:
     ``modules``.
 
     ``apart``: its HTTP servers are processes of ``multiprocessing``, so that they can be another
-    workload than the clients. ``left_out`` are ids that fit no place, each with the reason.
+    workload than the clients. ``left_out`` are ids that fit no place, each with the reason;
+    ``limits`` are patterns of ids that meet a limit, by its name in ``datapath/short_circuit.py``.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Suite:
     sdist: Sdist | None = None
     apart: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, str] = field(default_factory=dict)
     modules: Path | None = None
 
     def command(
@@ -78,6 +81,11 @@ class Suite:
             "without": sorted(self.left_out.keys() | (without or frozenset())),
             "patience": TEST_PATIENCE,
         }
+
+    def limit_of(self, test: str) -> str | None:
+        """The limit that a test is known to meet."""
+        named = (name for pattern, name in self.limits.items() if fnmatch(test, pattern))
+        return next(named, None)
 
 
 def lacking() -> str | None:
@@ -142,7 +150,11 @@ SUITES = (
                 "hangs on this machine without l7proxy too; VSOCK is not TCP",
         },
     ),
-    Suite("cpython: test_asyncio", ("test_asyncio",)),
+    Suite(
+        "cpython: test_asyncio",
+        ("test_asyncio",),
+        limits={"*.test_sendfile_close_peer_in_the_middle_of_receiving": "buffer-sizes"},
+    ),
     Suite("cpython: test_httplib", ("test_httplib",)),
     Suite("cpython: test_urllib2_localnet", ("test_urllib2_localnet",)),
     Suite("cpython: test_ssl", ("test_ssl",)),

@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 from test import support  # type: ignore[import-not-found]
 
-RESOURCES = ("cpu", "walltime")
-"""Of CPython's test resources; "network" would be other machines."""
+RESOURCES = ("cpu", "network", "walltime")
+"""Of CPython's test resources. Whatever wants other machines finds none here."""
 
 
 class Recorder(unittest.TestResult):
