@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from l7proxy.datapath import short_circuit
 from tests.transparency import running, suites
 from tests.transparency.comparison import differences, differing
 from tests.transparency.running import Outcome, Outcomes
@@ -46,6 +47,13 @@ def test_what_further_runs_say(
     )
     (found,) = differences(before, after, names)
     assert (found.unsteady, found.failed) == (unsteady, failed)
+
+
+def test_a_limit_that_excuses_a_test_is_on_the_list() -> None:
+    listed = {each.name for each in short_circuit.DIFFERENCES}
+    used = {name for suite in suites.SUITES for name in suite.limits.values()}
+    assert used
+    assert used <= listed
 
 
 SMALL = '''
