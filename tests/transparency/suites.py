@@ -164,6 +164,7 @@ SUITES = (
         ("test_socketserver", "test_ftplib", "test_smtplib", "test_poplib", "test_imaplib",
          "test_telnetlib", "test_asyncore", "test_asynchat", "test_xmlrpc", "test_wsgiref",
          "test_selectors", "test_epoll", "test_poll"),
+        limits={"*.test_handle_expt": "urgent-data"},
     ),
     Suite(
         "urllib3",
