@@ -30,10 +30,12 @@ class Difference:
 
     @property
     def unsteady(self) -> bool:
-        """The test is, not the way: it varies directly too, or did not differ again."""
+        """The test is, not the way: it varies directly too, among the same outcomes, or did not
+        differ again."""
         direct, got = self.words
         again = set(got[1:])
-        return len(set(direct)) > 1 or (bool(again) and again == set(direct))
+        varies = len(set(direct)) > 1 and not set(direct).isdisjoint(got)
+        return varies or (bool(again) and again == set(direct))
 
     @property
     def failed(self) -> bool:

@@ -69,7 +69,8 @@ def markdown(results: list[Result], left_out: Iterable[str]) -> str:
         "Connections are those with both ends short-circuited, then bytes that went socket to "
         "socket, and those that went by TCP after all (a slow reader, or no way back yet). TLS, "
         "UDP and local sockets in the suites are whatever they are; a run in which nothing was "
-        "covered is an error. A test that differs is run again, several times, on both ways. "
+        "covered is an error. A test that fails directly and covered counts as the same, and shows "
+        "nothing. A test that differs is run again, several times, on both ways. "
         "[SHORT_CIRCUIT.md](SHORT_CIRCUIT.md) lists what short-circuited sockets do differently "
         "whether these suites meet it or not.",
         "",

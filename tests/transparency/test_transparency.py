@@ -35,6 +35,7 @@ def test_a_test_that_was_not_run_is_one() -> None:
         ("ppp", "fpp", None, True, False),
         ("ppp", "fpf", None, False, True),
         ("pfp", "fff", None, True, False),
+        ("pup", "fff", None, False, True),
     ],
 )
 def test_what_further_runs_say(
@@ -42,7 +43,10 @@ def test_what_further_runs_say(
 ) -> None:
     names = {"test": name} if name else {}
     before, after = (
-        [outcomes(test={"p": "passed", "f": "failed"}[letter]) for letter in letters]
+        [
+            outcomes(test={"p": "passed", "f": "failed", "u": "unfinished"}[letter])
+            for letter in letters
+        ]
         for letters in (direct, got)
     )
     (found,) = differences(before, after, names)
