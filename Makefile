@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 JOBS ?= 2
 
 .PHONY: help setup demo test lint types bench bench-check locust fuzz fuzz-parsers soak flows \
-	faults compat clean
+	faults compat transparency clean
 .NOTPARALLEL:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make flows   hold records and metrics to what clients of REQUESTS=100000 saw (root for eBPF)"
 	@echo "make faults  what clients notice of faults, each tried TIMES=3 (root for eBPF)"
 	@echo "make compat  real clients against real servers on each road (root for eBPF)"
+	@echo "make transparency  test suites of others with their sockets covered (root for eBPF)"
 	@echo "make setup   Debian packages and the virtual environment in .venv"
 	@echo "make clean   remove .venv, caches and build output"
 
@@ -69,6 +70,10 @@ faults:
 compat:
 	@scripts/setup.sh compat
 	$(PYTHON) -m tests.compat
+
+transparency:
+	@scripts/setup.sh transparency
+	$(PYTHON) -m tests.transparency
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -3,8 +3,8 @@
 #
 # A second run finds everything in place and returns at once. Where packages cannot be installed
 # (not root, not Debian) it says which are missing and goes on if the environment can be made.
-# `setup.sh compat`, `faults` or `fuzz` installs too what only the compatibility matrix, the trial of
-# faults or the fuzzers of parsers need.
+# `setup.sh compat`, `faults`, `fuzz` or `transparency` installs too what only the make target of that
+# name needs (fuzz: fuzz-parsers).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:/usr/sbin:/sbin"
@@ -44,6 +44,9 @@ missing_packages() {
         compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null ||
             echo "faketime:trial of faults without one that sets the clock"
     fi
+    [ "$wanted" != transparency ] ||
+        "$python" -c 'import importlib.util as u; exit(not u.find_spec("test.test_socket"))' ||
+        echo "libpython3.11-testsuite:transparency without CPython's own tests"
     [ "$wanted" = compat ] || return 0
     command -v apache2 >/dev/null || echo "apache2-bin:compatibility matrix without Apache"
     command -v ab >/dev/null || echo "apache2-utils:compatibility matrix without ab"

@@ -9,6 +9,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from l7proxy.datapath.short_circuit import DIFFERENCES, OPT_OUT
 from l7proxy.limits import Limits
 from l7proxy.reasons import Reason
 
@@ -61,10 +62,33 @@ def reasons() -> str:
     )
 
 
+def short_circuit() -> str:
+    """docs/SHORT_CIRCUIT.md"""
+    return "\n".join(
+        [
+            "# What a short-circuited socket does differently",
+            "",
+            NOTE,
+            "",
+            "Most are limits of the kernel's socket maps, which no program can repair. `l7proxy",
+            "doctor` states them too. A workload that depends on one of them gets the annotation",
+            f"`{OPT_OUT}` and stays on plain TCP.",
+            "",
+            "| name | what |",
+            "|---|---|",
+            *(f"| {each.name} | {each.text} |" for each in DIFFERENCES),
+            "",
+        ]
+    )
+
+
+PAGES = {"LIMITS.md": limits, "REASONS.md": reasons, "SHORT_CIRCUIT.md": short_circuit}
+
+
 def main(arguments: list[str]) -> int:
     stale = []
-    for name, text in (("LIMITS.md", limits()), ("REASONS.md", reasons())):
-        page = DOCS / name
+    for name, write in PAGES.items():
+        page, text = DOCS / name, write()
         if page.exists() and page.read_text() == text:
             continue
         stale.append(name)

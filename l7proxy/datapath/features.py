@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from l7proxy.datapath import libbpf, source
+from l7proxy.datapath.short_circuit import DIFFERENCES, OPT_OUT
 
 BPFFS_MAGIC = 0xCAFE4A11
 _MAP_TYPE_SOCKHASH = 18
-_NEEDS_OPT_OUT = (
-    "servers and clients that splice(2) from sockets, or use MSG_WAITALL, TCP_INQ or urgent data, "
-    'need the annotation l7proxy.io/short-circuit: "off"'
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,14 @@ def probe(bpffs: Path, cgroup: Path | None) -> list[Check]:
     if not checks[0].ok:
         return checks
     checks += [_library(), _compiler(), _cgroup(cgroup), _bpffs(bpffs), _types(), _sockets()]
-    return checks
+    return checks + _differences()
+
+
+def _differences() -> list[Check]:
+    """What applications may notice, and how a workload that does is left alone."""
+    found = [Check("short-circuit", None, f"{each.name}: {each.text}") for each in DIFFERENCES]
+    remedy = f"a workload that depends on one of these needs the annotation {OPT_OUT}"
+    return [*found, Check("short-circuit", None, remedy)]
 
 
 def _root() -> Check:
@@ -149,10 +153,10 @@ def _sockets() -> Check:
             "socket maps",
             None,
             "FIONREAD is blind to TCP bytes on this kernel: short-circuited sockets get a receive "
-            "program, which repairs it; " + _NEEDS_OPT_OUT,
+            "program, which repairs it",
         )
     return Check(
         "socket maps",
         True,
-        "short-circuit without a receive program; " + _NEEDS_OPT_OUT,
+        "short-circuit without a receive program",
     )

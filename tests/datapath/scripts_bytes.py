@@ -14,6 +14,9 @@ from tests.datapath.covered import PATIENCE, received
 from tests.datapath.scripts import MIB, SHORT, Ends, Scripts, by_tcp, polled, queued, tried, until
 
 TCP_INQ = 36
+BYTES_RECEIVED = 128
+"""Where struct tcp_info has tcpi_bytes_received."""
+
 SCRIPTS = Scripts()
 script = SCRIPTS.add
 
@@ -213,3 +216,21 @@ def inquiry_beside_bytes(ends: Ends) -> Any:
         polled(far)
         data, ancillary, _, _ = far.recvmsg(2, 64)
         return [data, [int.from_bytes(value, "little") for _, _, value in ancillary]]
+
+
+@script
+def bytes_counted_by_tcp(ends: Ends) -> Any:
+    with ends.connection() as (near, far):
+        near.sendall(b"abcdef")
+        received(far, 6)
+        told = far.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_RECEIVED + 8)
+        return int.from_bytes(told[BYTES_RECEIVED:], "little")
+
+
+@script
+def small_buffers_bound_what_waits(ends: Ends) -> Any:
+    with ends.connection() as (near, far):
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        near.setblocking(False)
+        return any(tried(near.send, bytes(1024)) == "EAGAIN" for _ in range(256))

@@ -22,13 +22,15 @@ SCRIPTS = {**scripts_bytes.SCRIPTS, **scripts_endings.SCRIPTS}
 ROUTES = ("ip4", "ip6", "loopback")
 
 DIFFERENT: dict[str, tuple[Any, Any]] = {
+    "bytes_counted_by_tcp": (6, 0),
     "close_with_unread_bytes": (["ECONNRESET", b""], [b"", b""]),
     "inquiry_beside_bytes": ([b"ab", [4]], [b"ab", []]),
+    "small_buffers_bound_what_waits": (True, False),
     "splice_out": (3, "EAGAIN"),
     "urgent_byte": ([b"ab", "EINVAL"], [b"ab!", b""]),
     "wait_for_all": (b"abcdef", b"abc"),
 }
-"""(without the datapath, with it): limits of the kernel's socket maps, which are documented"""
+"""(without the datapath, with it): all of them are in l7proxy/datapath/short_circuit.py"""
 
 
 def route(node: Node, name: str) -> Ends:

@@ -1,0 +1,1 @@
+"""Test suites that others wrote, run with and without the datapath under their sockets."""
