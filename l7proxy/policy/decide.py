@@ -20,6 +20,10 @@ from l7proxy.workloads.model import Address, Workload
 __all__ = ["Decider", "admit", "cidrs", "decide", "port_boundaries", "selects"]
 
 _Backends = tuple[tuple[Address, int], ...]
+_Candidates = tuple[tuple["_Rule", ...], tuple["_Rule", ...]]
+_REMEMBERED = 1024
+_REMEMBERED_BYTES = 512
+"""Of how many requests, and of how large ones, a layer remembers which rules may match."""
 
 
 def decide(
@@ -113,12 +117,13 @@ def _both(egress: Verdict, ingress: Verdict) -> Verdict:
 class _Layer:
     """One direction's rules, compiled: blocks apart from the rest, which stays in order."""
 
-    __slots__ = ("_blocks", "_effects", "_otherwise", "_rest")
+    __slots__ = ("_blocks", "_effects", "_otherwise", "_rest", "_seen")
 
     def __init__(self, layer: HttpLayer, workloads: Sequence[Workload]) -> None:
         rules = [(rule, _Rule(rule, workloads)) for rule in layer.rules]
         self._blocks = tuple(one for rule, one in rules if rule.action is RuleAction.BLOCK)
         self._rest = tuple(one for rule, one in rules if rule.action is not RuleAction.BLOCK)
+        self._seen: dict[tuple[bytes, bytes, bytes], _Candidates] = {}
         self._effects = any(rule.has_effects for rule in layer.rules)
         if layer.moot:
             self._otherwise = Verdict(Action.ALLOW, Reason.L4_ALLOWED)
@@ -128,17 +133,17 @@ class _Layer:
             self._otherwise = Verdict(Action.BLOCK, Reason.NO_RULE_MATCHED)
 
     def decide(self, request: RequestView, turn: int) -> Verdict:
-        method, path, host = request.method, request.path, request.host
-        for block in self._blocks:
-            if block.matches(method, path, host, request):
+        blocks, rest = self._candidates(request.method, request.path, request.host)
+        for block in blocks:
+            if block.headers_hold(request):
                 return block.verdict(turn)
         if not self._effects:
-            for rule in self._rest:
-                if rule.matches(method, path, host, request):
+            for rule in rest:
+                if rule.headers_hold(request):
                     return rule.verdict(turn)
             return self._otherwise
         # Every matching rule makes its header changes, as in Cilium; the first one decides.
-        matching = [rule for rule in self._rest if rule.matches(method, path, host, request)]
+        matching = [rule for rule in rest if rule.headers_hold(request)]
         if not matching:
             return self._otherwise
         first = matching[0].verdict(turn)
@@ -152,6 +157,22 @@ class _Layer:
             tuple(dict.fromkeys(edit for edit, _ in effects if edit is not None)),
             tuple(dict.fromkeys(said for _, said in effects)),
         )
+
+    def _candidates(self, method: bytes, path: bytes, host: bytes) -> _Candidates:
+        """The rules that only headers can keep from matching; remembered, because a request seldom
+        comes alone and to ask a thousand patterns takes a while."""
+        key = method, path, host
+        found = self._seen.get(key)
+        if found is None:
+            found = (
+                tuple(rule for rule in self._blocks if rule.matches(method, path, host)),
+                tuple(rule for rule in self._rest if rule.matches(method, path, host)),
+            )
+            if len(method) + len(path) + len(host) <= _REMEMBERED_BYTES:
+                if len(self._seen) >= _REMEMBERED:
+                    self._seen.clear()
+                self._seen[key] = found
+        return found
 
 
 class _Rule:
@@ -167,13 +188,16 @@ class _Rule:
         self._soft = tuple(header for header in rule.headers if header.mismatch is not None)
         self._verdicts = _verdicts(rule, workloads)
 
-    def matches(self, method: bytes, path: bytes, host: bytes, request: RequestView) -> bool:
+    def matches(self, method: bytes, path: bytes, host: bytes) -> bool:
+        """Whether it matches if its headers hold."""
         return (
             (self._method is None or self._method(method))
             and (self._path is None or self._path(path))
             and (self._host is None or self._host(host))
-            and (not self._hard or all(header_holds(header, request) for header in self._hard))
         )
+
+    def headers_hold(self, request: RequestView) -> bool:
+        return not self._hard or all(header_holds(header, request) for header in self._hard)
 
     def verdict(self, turn: int) -> Verdict:
         return self._verdicts[turn % len(self._verdicts)]

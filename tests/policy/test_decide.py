@@ -366,3 +366,24 @@ def test_a_refused_connection_refuses_its_requests():
 def test_a_connection_without_layers_serves_its_requests():
     answer = verdict(policies(L4), "GET /", server=USERS)
     assert (answer.action, answer.policy, answer.rule) == (Action.ALLOW, "l4", "ingress[0]")
+
+
+def test_what_is_remembered_of_a_request_decides_the_next_one_anew():
+    """More requests than are remembered, each with and without the header that a rule wants."""
+    rules = http(
+        '{path: "/a.*", headers: ["X-Key: a"]}',
+        '{path: "/.*", method: POST}',
+        '{path: "/a/secret.*", headers: [X-Deny], action: block}',
+    )
+    decider = Decider(admission(policies(policy(rules))), WORKLOADS)
+
+    def allowed(what: str, **headers: str) -> bool:
+        return decider.decide(request(what, **headers)).action is not Action.BLOCK
+
+    for _ in range(2):
+        for number in range(2000):
+            assert allowed(f"GET /a/{number}", x_key="a")
+            assert not allowed(f"GET /a/{number}", x_key="b")
+            assert allowed(f"POST /a/{number}")
+        assert allowed("GET /a/secret", x_key="a")
+        assert not allowed("GET /a/secret", x_key="a", x_deny="")
