@@ -124,6 +124,11 @@ static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct c
     } else {
         count(COUNTER_NOT_JUDGED); /* without state everything is dropped */
     }
+    if (conn) { /* from here on closed() clears away */
+        conn->exchange = key;
+        conn->peer.is_server = 0;
+        bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+    }
     error = servers.sock_hash_update(ctx, own, BPF_NOEXIST); /* BCC: a statement of its own */
     if (error || !conn) {
         struct doomed entry = {.exchange = key, .reason = DOOMED_UNDECIDED};
@@ -136,8 +141,6 @@ static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct c
         return;
     }
     enrolled(ctx, sk, conn, own);
-    conn->exchange = key;
-    bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
     count(COUNTER_JUDGED);
     if (!both) {
         conn->peer.client_port = 0; /* the client's end is elsewhere, or left alone */
