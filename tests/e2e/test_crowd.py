@@ -95,8 +95,11 @@ def _page(port: int, path: str, data: bytes | None = None) -> str:
 
 @contextmanager
 def _started(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
+    # In the background of a shell script Ctrl-C would be ignored, and whatever it starts inherits
+    # that.
+    heard = ["env", "--default-signal=INT", *argv]
     process = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        heard, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     try:
         yield process

@@ -140,8 +140,9 @@ def test_pipeline_to_a_server_that_stops(town: Town, way: str, size: int) -> Non
     ends, and what came before arrives nevertheless."""
     with town.recorder() as server, town.connect(way) as sock:
         server.reading.clear()
+        # What is sent on after the end is thrown away, and has no bound but the time to the reset.
         sent, left = fill(sock, requests(size))
-        assert 0 < len(sent) < FAR_TOO_MUCH
+        assert sent
         assert memory(town.server) < BOUND
         server.reading.set()
         with contextlib.suppress(OSError):
