@@ -226,7 +226,7 @@ struct http {
     u8 counted; /* so has the one under way */
     u8 pad2[3];
     u32 arrived_seq; /* sequence number of the request's next byte that comes by TCP */
-    u32 pad3;
+    u32 thrown_away; /* bytes that the client has sent since the end */
     u64 answered_at; /* when an answer was complete last, in microseconds of CLOCK_MONOTONIC */
     u64 answerer;    /* the task that gave it, by its address */
     u32 accounted;   /* answers that have been counted, of those that the ledger has settled */

@@ -11,6 +11,9 @@
  * task could overtake a first: while an answer is owed, only the task that sent last may send.
  */
 
+/* After the end send() succeeds for so many bytes more, so that whoever sends first and reads then
+ * gets to read the answer; then it fails, or a fast writer would go on until the reset. */
+#define THROWN_AWAY_MOST (16 << 20)
 #define SWALLOWED SK_PASS /* a message with nothing left in it: its sender is told success */
 
 /* If http->again, the program has been run on the beginning of this message already, which was redirected.
@@ -389,5 +392,8 @@ to_tcp:
     }
 end:
     doom(http, conn->exchange, why);
+    if (http->thrown_away > THROWN_AWAY_MOST)
+        return SK_DROP;
+    http->thrown_away += msg->size;
     return swallow_all(msg, http);
 }

@@ -46,7 +46,7 @@ def fill(writer: socket.socket, pieces: Iterable[bytes]) -> tuple[bytes, bytes]:
                     if not select.select([], [writer], [], STUCK)[1]:
                         return bytes(sent), bytes(data)
                     continue
-                except ConnectionError:
+                except (ConnectionError, PermissionError):  # the latter before the reset
                     return bytes(sent), b""
                 sent += data[:size]
                 data = data[size:]
@@ -140,9 +140,8 @@ def test_pipeline_to_a_server_that_stops(town: Town, way: str, size: int) -> Non
     ends, and what came before arrives nevertheless."""
     with town.recorder() as server, town.connect(way) as sock:
         server.reading.clear()
-        # What is sent on after the end is thrown away, and has no bound but the time to the reset.
         sent, left = fill(sock, requests(size))
-        assert sent
+        assert 0 < len(sent) < FAR_TOO_MUCH
         assert memory(town.server) < BOUND
         server.reading.set()
         with contextlib.suppress(OSError):

@@ -23,6 +23,13 @@ TIMES = 4
 """Until a head is known: to be seen once, then to be read, on each processor."""
 
 
+@pytest.fixture(autouse=True)
+def records_taken(town: Town) -> Iterator[None]:
+    """So many requests would leave no room for those of other modules."""
+    yield
+    town.covered.ask("records")
+
+
 @pytest.fixture
 def sock(town: Town, way: str) -> Iterator[socket.socket]:
     with town.recorder(), town.connect(way) as made:
