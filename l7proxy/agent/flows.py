@@ -47,6 +47,10 @@ class Flows:
             self._log.write(line)
         self.hub.publish(line)
 
+    def wait_for_room(self, seconds: float) -> bool:
+        """Whether the access log has room for a few megabytes, now or within so long."""
+        return self._log is None or self._log.wait_for_room(seconds)
+
     def received(self, lines: list[bytes]) -> None:
         """Lines that a worker sent; it has written them to the access log itself."""
         self.hub.publish_all(lines)

@@ -38,6 +38,8 @@ _TEND_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
 _RECORD_SECONDS = 0.1
 """Between two looks for records of requests."""
+_RECORDS_AT_ONCE = 1000
+"""So many fit into the room that the access log is asked for."""
 _NICE = 10
 
 
@@ -147,13 +149,18 @@ class Node:
     async def record(self) -> None:
         """Publish what the datapath tells of single requests, until cancelled.
 
-        Little at a time and in a thread that gives way: who is served should not notice.
+        Little at a time and in a thread that gives way: who is served should not notice. What the
+        access log has no room for yet waits in the kernel, unless the log takes nothing at all.
         """
         most = max(1, round(self.config.limits.flow_read_rate * _RECORD_SECONDS))
 
         def publish() -> None:
-            for record in self._datapath.records(most):
-                self.flows.record(record)
+            for done in range(0, most, _RECORDS_AT_ONCE):
+                records = self._datapath.records(min(_RECORDS_AT_ONCE, most - done))
+                for record in records:
+                    self.flows.record(record)
+                if not records or not self.flows.wait_for_room(_RECORD_SECONDS):
+                    return
 
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, "records", initializer=_give_way) as thread:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ class LineWriter:
         self._accepted = self._taken = 0
         self._refused = self._failed = self._told = 0
         self._wake = threading.Event()
+        self._written = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="lines", daemon=True)
         self._thread.start()
@@ -65,6 +67,17 @@ class LineWriter:
         self._lines.append(line)
         if waiting > _BATCH_BYTES:
             self._wake.set()
+
+    def wait_for_room(self, seconds: float) -> bool:
+        """Whether half of the buffer is free, now or within so long: for who can come later."""
+        until = time.monotonic() + seconds
+        while True:
+            self._written.clear()
+            if self._accepted - self._taken <= self._limit // 2:
+                return True
+            self._wake.set()
+            if not self._written.wait(max(0.0, until - time.monotonic())):
+                return False
 
     def flush_soon(self) -> None:
         """Do not wait for the time to pass."""
@@ -105,6 +118,7 @@ class LineWriter:
             except OSError:
                 self._failed += len(batch)
             self._taken += size
+            self._written.set()
 
     def _is_to_be_told(self) -> bool:
         """Also with no line to write: all that came during the last batch may have been dropped."""

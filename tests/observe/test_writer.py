@@ -57,6 +57,35 @@ def test_a_reader_that_sleeps_costs_lines_and_never_time() -> None:
     os.close(read)
 
 
+def test_who_waits_for_room_loses_nothing() -> None:
+    read, write = os.pipe()
+    log = LineWriter(write, buffer_bytes=1 << 20)
+    line = b"x" * 1023 + b"\n"
+    received = bytearray()
+    reader = threading.Thread(target=lambda: [received.extend(data) for data in _until_eof(read)])
+    reader.start()
+    for _ in range(16):
+        assert log.wait_for_room(60)
+        for _ in range(512):
+            log.write(line)
+    log.close()
+    os.close(write)
+    reader.join()
+    assert log.lost == 0
+    assert received == 16 * 512 * line
+    os.close(read)
+
+
+def test_who_waits_for_room_is_told_that_nothing_moves() -> None:
+    read, write = os.pipe()
+    log = LineWriter(write, buffer_bytes=4096)
+    while log.wait_for_room(0.01):
+        log.write(bytes(2000))
+    os.close(read)
+    log.close()
+    os.close(write)
+
+
 def test_a_reader_that_went_away_costs_lines_only() -> None:
     read, write = os.pipe()
     os.close(read)
