@@ -47,7 +47,7 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
     if (is_loopback(flow->server) || is_any(flow->server)) {
         local = 1; /* connecting to any address reaches loopback */
         judged_there = 1;
-        server = here ? identity_of_listener(here, flow->server, flow->server_port) : client;
+        server = here ? identity_of_listener(now, here, flow->server, flow->server_port) : client;
     } else {
         struct identity *found = identity_at(now->epoch, flow->server);
         if (found) {
@@ -58,7 +58,7 @@ static inline int connect_road(struct bpf_sock_addr *ctx, struct bpf_sock *sk, s
                 struct namespace *there = namespaces.lookup(&slot);
                 if (there && there->cookie) {
                     judged_there = 1;
-                    server = identity_of_listener(there, flow->server, flow->server_port);
+                    server = identity_of_listener(now, there, flow->server, flow->server_port);
                 }
             }
         }

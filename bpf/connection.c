@@ -97,7 +97,7 @@ static inline void client_established(struct bpf_sock_ops *ctx, struct bpf_sock 
 /* From now on no byte reaches the server's application but what is allowed. */
 static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct conn *conn,
                          struct half *own, struct half_sockets *both, struct flow *flow, u32 client,
-                         u32 server, u32 road)
+                         u32 server, u32 road, u32 epoch)
 {
     u64 key = bpf_get_socket_cookie(ctx);
     u32 zero = 0;
@@ -121,6 +121,7 @@ static inline void judge(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct c
         http->answer_seq = ctx->snd_nxt;
         http->arrived_seq = ctx->rcv_nxt;
         http->road = road;
+        http->epoch = epoch;
     } else {
         count(COUNTER_NOT_JUDGED); /* without state everything is dropped */
     }
@@ -173,14 +174,14 @@ static inline void server_established(struct bpf_sock_ops *ctx, struct bpf_sock 
     both = halves.lookup(&own);
     own.is_server = 1;
     if (now && here && !proxied.sk_storage_get(sk, 0, 0)) {
-        u32 client = identity_of_client(now, here, &flow), server, road;
+        u32 client = identity_of_client(now, here, &flow), server, road, epoch = now->epoch;
 
         if (client != IDENTITY_PROXY) {
-            server = identity_of_listener(here, flow.server, flow.server_port);
-            road = road_of(now->epoch, client, server, flow.server_port);
+            server = identity_of_listener(now, here, flow.server, flow.server_port);
+            road = road_of(epoch, client, server, flow.server_port);
             if ((road & ROAD_MASK) == ROAD_KERNEL) {
                 conn = conns.sk_storage_get(sk, &empty, BPF_SK_STORAGE_GET_F_CREATE);
-                judge(ctx, sk, conn, &own, both, &flow, client, server, road);
+                judge(ctx, sk, conn, &own, both, &flow, client, server, road, epoch);
                 return;
             }
         }

@@ -80,15 +80,17 @@ static inline struct listener *listener_at(struct namespace *there, const u32 *a
     return found;
 }
 
-/* Who listens on address and port in a namespace. */
-static inline u32 identity_of_listener(struct namespace *there, const u32 *address, u16 port)
+/* Who listens on address and port in a namespace: a workload known by cgroup may do so anywhere. */
+static inline u32 identity_of_listener(struct state *now, struct namespace *there,
+                                       const u32 *address, u16 port)
 {
-    struct listener *found;
+    struct listener *found = 0;
 
-    if (there->identity)
-        return there->identity;
-    found = listener_at(there, address, port);
-    return found ? found->identity : IDENTITY_HOST;
+    if (now->cgroups || !there->identity)
+        found = listener_at(there, address, port);
+    if (found)
+        return found->identity;
+    return there->identity ? there->identity : IDENTITY_HOST;
 }
 
 /* Whether every socket that listens there is covered, so that sock_ops sees who is accepted. */

@@ -75,7 +75,7 @@ int on_sk_lookup(struct bpf_sk_lookup *ctx)
         count(COUNTER_PROXY_PORT_REFUSED);
         return SK_DROP;
     }
-    server = identity_of_listener(here, flow.server, flow.server_port);
+    server = identity_of_listener(now, here, flow.server, flow.server_port);
     road = road_of(now->epoch, client, server, flow.server_port) & ROAD_MASK;
     if (road == ROAD_REFUSED) {
         count(COUNTER_SERVER_REFUSED);

@@ -47,6 +47,24 @@ class Wanted:
     sockets: int
 
 
+class Recorded:
+    """Whose a listener is, as the programs find it: ``identity_of_listener``, bpf/identity.h."""
+
+    def __init__(self, store: Store) -> None:
+        self._table = store.table("listeners")
+        self._state = store.table("state")
+
+    def identity_at(self, where: Endpoint, cookie: int, resident: int) -> int:
+        """Of who listens there, in the namespace with this cookie; ``resident`` is the identity
+        of the one workload that lives in it, 0 if several share it."""
+        if not resident or (self._state.get(0) or {}).get("cgroups"):
+            for address in listening_addresses(where.address):
+                found = self._table.get({"address": address, "netns": cookie, "port": where.port})
+                if found is not None:
+                    return int(found["identity"])
+        return resident or IDENTITY_HOST
+
+
 class Listeners:
     """Looks at who listens, and enters it."""
 

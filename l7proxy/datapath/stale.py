@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from l7proxy.datapath import connections, netns
-from l7proxy.datapath.addresses import listening_addresses, packed, stays_inside
+from l7proxy.datapath.addresses import packed, stays_inside
+from l7proxy.datapath.listening import Recorded
 from l7proxy.datapath.names import (
     FLAG_LOCAL,
     IDENTITY_HOST,
@@ -32,7 +33,6 @@ from l7proxy.datapath.slots import Namespace
 from l7proxy.datapath.store import Store
 from l7proxy.datapath.tables import Entries, Identity
 from l7proxy.policy.verdict import Road
-from l7proxy.proxy.ports import Endpoint
 from l7proxy.workloads.model import Address
 
 _ACCEPTABLE = (connections.ESTABLISHED, connections.SYN_RECEIVED, connections.CLOSE_WAIT)
@@ -53,7 +53,7 @@ class Judge:
         self._rules = rules or {}
         self._flows = store.table("flows")
         self._upstreams = store.table("upstreams")
-        self._listeners = store.table("listeners")
+        self._recorded = Recorded(store)
         self._roads = entries.roads
         self._classes = entries.port_classes
         self._exact: dict[Address, Identity] = {}
@@ -128,7 +128,7 @@ class Judge:
         recorded = self._flows.number(flow)
         resident = namespace.identity or IDENTITY_HOST
         if is_server:
-            target = namespace.identity or self._listener(server, namespace.cookie)
+            target = self._recorded.identity_at(server, namespace.cookie, namespace.identity)
             stranger = resident if inside else self._stranger(client.address, recorded)
             source = stranger if recorded in (None, 0, IDENTITY_STRANGER) else recorded
         else:
@@ -150,14 +150,6 @@ class Judge:
         # It also passes where a former set had no rules for it.
         road, rules = int(exchange["road"]), int(exchange["rules_id"])
         return road & ROAD_MASK == ROAD_NUMBERS[Road.KERNEL] and rules == self._rules.get(key)
-
-    def _listener(self, where: Endpoint, cookie: int) -> int:
-        for address in listening_addresses(where.address):
-            key = {"address": address, "netns": cookie, "port": where.port}
-            found = self._listeners.get(key)
-            if found is not None:
-                return int(found["identity"])
-        return IDENTITY_HOST
 
     def _identity(self, address: Address) -> Identity | None:
         """The longest prefix, as the kernel finds it."""

@@ -20,12 +20,12 @@ from l7proxy.datapath.addresses import (
     ADDRESS_BITS,
     EPOCH_BITS,
     identity_number,
-    listening_addresses,
     packed,
     plain,
     stays_inside,
     unpacked,
 )
+from l7proxy.datapath.listening import Recorded
 from l7proxy.datapath.names import FLAG_LOCAL, IDENTITY_HOST, IDENTITY_STRANGER
 from l7proxy.datapath.store import Store
 from l7proxy.limits import Limits
@@ -46,7 +46,7 @@ class Adapter:
         store = Store(Path(options["folder"]), options["layouts"])
         self._flows = store.table("flows")
         self._origins = store.table("origins")
-        self._listeners = store.table("listeners")
+        self._recorded = Recorded(store)
         self._upstreams = store.table("upstreams")
         self._identities = store.table("identities")
         self._state = store.table("state")
@@ -148,14 +148,9 @@ class Adapter:
             return None
         return Endpoint(unpacked(found["address"]), found["port"])
 
-    def listener_at(self, endpoint: Endpoint, cookie: int) -> Peer:
-        """Which workload listens there, in a namespace that several share."""
-        for address in listening_addresses(endpoint.address):
-            key = {"address": address, "netns": cookie, "port": endpoint.port}
-            found = self._listeners.get(key)
-            if found is not None:
-                return self._by_number.get(found["identity"], HOST)
-        return HOST
+    def listener_at(self, endpoint: Endpoint, cookie: int, resident: int) -> Peer:
+        """Which workload listens there, in a namespace whose own is ``resident``, if it has one."""
+        return self._by_number.get(self._recorded.identity_at(endpoint, cookie, resident), HOST)
 
     def _forget_the_dead(self) -> None:
         """Ends the exemptions of workers that were killed."""
@@ -211,9 +206,8 @@ class _Resolver:
                 return None
             peer = self._adapter.by_address(origin)
             return Downstream(who, client, peer, origin, "EGRESS", self._name)
-        if not self._identity:
-            resident = self._adapter.listener_at(server, self._cookie)
-        return Downstream(who, client, resident, server, "INGRESS", self._name)
+        server_is = self._adapter.listener_at(server, self._cookie, self._identity)
+        return Downstream(who, client, server_is, server, "INGRESS", self._name)
 
 
 class _Namespace:

@@ -183,6 +183,24 @@ def test_proxy_is_told_which_service(covered: Covered, cast: Cast, host: str) ->
             assert not connects(client, host, 7001)
 
 
+def test_service_that_listens_inside_a_pod(covered: Covered, cast: Cast) -> None:
+    """Its own policy holds, not the pod's, on every road."""
+    for host in (cast.pod.ip, cast.pod.ip6):
+        with Place("in", netns=cast.pod.netns, cgroup=cast.other.cgroup) as inside:
+            with cast.pod.listen(host, 7002):
+                assert not connects(cast.host, host, 7002)
+            with inside.listen(host, 7002):
+                assert connects(cast.host, host, 7002)
+                assert connects(cast.pod, host, 7002)
+        with Place("in", netns=cast.pod.netns, cgroup=cast.store.cgroup) as inside:
+            with inside.listen(host, 7000):
+                assert connects(cast.web, host, 7000)
+                assert not connects(cast.pod, host, 7000)
+                assert not connects(cast.host, host, 7000)
+            with inside.listen(host, 7001), cast.web.connect(host, 7001) as near:
+                assert told(near)["server"] == "default/store"
+
+
 def told(sock: Any) -> Any:
     sock.settimeout(PATIENCE)
     with sock.makefile("rb") as lines:

@@ -76,7 +76,7 @@ class Scene:
     tables: dict[str, FakeTable] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = ["flows", "upstreams", "listeners"] + ["exchanges"] * self.kernel_road
+        names = ["flows", "upstreams", "listeners", "state"] + ["exchanges"] * self.kernel_road
         self.tables = {name: FakeTable() for name in names}
 
     @property
