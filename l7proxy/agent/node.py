@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 _TEND_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
-_RECORD_SECONDS = 0.1
+_RECORD_SECONDS = 0.2
 """Between two looks for records of requests."""
 _RECORDS_AT_ONCE = 1000
 """So many fit into the room that the access log is asked for."""
@@ -44,9 +44,13 @@ _NICE = 10
 
 
 def _give_way() -> None:
-    """To everybody who serves requests; on Linux a priority is a thread's."""
+    """To everybody who serves requests: whoever runs goes on when this thread wakes up (sched(7)).
+
+    On Linux priority and policy are a thread's.
+    """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
 
 
 class Node:
