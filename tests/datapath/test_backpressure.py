@@ -16,7 +16,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from l7proxy.demo.pods import Node
 from tests.datapath.covered import PATIENCE, Covered, accepted, received
 
 pytestmark = pytest.mark.needs_ebpf
@@ -25,17 +24,6 @@ MIB = 1 << 20
 BOUND = 8 * MIB
 """Credit, send buffer and receive buffer together, at their defaults, with room to spare."""
 FAR_TOO_MUCH = 64 * MIB
-
-
-@pytest.fixture(scope="module")
-def covered(node: Node) -> Iterator[Covered]:
-    for name in ("a", "b"):
-        node.add_pod(name)
-    made = Covered(node)
-    made.start()
-    made.apply("")
-    yield made
-    made.end()
 
 
 @pytest.fixture(params=["there", "back"])

@@ -6,28 +6,15 @@ Seen to fail: with ``cut_front`` of bpf/overlap.h left out of bpf/receive.c.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
-from l7proxy.demo.pods import Node
 from tests.datapath.covered import Covered, accepted, received
 from tests.support.segments import send_ahead
 
 pytestmark = pytest.mark.needs_ebpf
 
 BEGIN, REST, NEXT = b"a" * 400, b"b" * 300, b"c" * 50
-
-
-@pytest.fixture(scope="module")
-def covered(node: Node) -> Iterator[Covered]:
-    for name in ("a", "b"):
-        node.add_pod(name)
-    made = Covered(node)
-    made.start()
-    made.apply("")
-    yield made
-    made.end()
 
 
 @pytest.mark.parametrize("known", [0, 1, 400])
