@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-import os
-import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from l7proxy.agent import processes
+from l7proxy.agent import processes, recording
 from l7proxy.agent.clockwork import Clockwork
 from l7proxy.agent.datapaths import Opened
 from l7proxy.agent.flows import Flows
@@ -25,7 +23,7 @@ from l7proxy.agent.statedir import StateDir
 from l7proxy.config import Config
 from l7proxy.datapath.port import Datapath, DatapathError
 from l7proxy.observe import tally
-from l7proxy.observe.flows import Redaction
+from l7proxy.observe.flows import Redaction, RequestRecord
 from l7proxy.observe.metrics import NodeFacts, connections_by_road
 from l7proxy.observe.recorder import RecorderSettings
 from l7proxy.observe.tally import Tally
@@ -36,21 +34,6 @@ T = TypeVar("T")
 
 _TEND_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
-_RECORD_SECONDS = 0.2
-"""Between two looks for records of requests."""
-_RECORDS_AT_ONCE = 1000
-"""So many fit into the room that the access log is asked for."""
-_NICE = 10
-
-
-def _give_way() -> None:
-    """To everybody who serves requests: whoever runs goes on when this thread wakes up (sched(7)).
-
-    On Linux priority and policy are a thread's.
-    """
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-        os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
 
 
 class Node:
@@ -151,26 +134,12 @@ class Node:
             await self._offer_listeners()
 
     async def record(self) -> None:
-        """Publish what the datapath tells of single requests, until cancelled.
+        """Publish what the datapath tells of single requests, until cancelled."""
 
-        Little at a time and in a thread that gives way: who is served should not notice. What the
-        access log has no room for yet waits in the kernel, unless the log takes nothing at all.
-        """
-        most = max(1, round(self.config.limits.flow_read_rate * _RECORD_SECONDS))
+        def read(most: int) -> Sequence[RequestRecord] | None:
+            return None if self._closed else self._datapath.records(most)
 
-        def publish() -> None:
-            for done in range(0, most, _RECORDS_AT_ONCE):
-                records = self._datapath.records(min(_RECORDS_AT_ONCE, most - done))
-                for record in records:
-                    self.flows.record(record)
-                if not records or not self.flows.wait_for_room(_RECORD_SECONDS):
-                    return
-
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, "records", initializer=_give_way) as thread:
-            while not self._closed:
-                await loop.run_in_executor(thread, publish)
-                await asyncio.sleep(_RECORD_SECONDS)
+        await recording.publish(read, self.flows, self.config.limits.flow_read_rate)
 
     async def facts(self) -> NodeFacts:
         """For a scrape, which waits while the datapath is being opened."""
