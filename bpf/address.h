@@ -62,3 +62,10 @@ static inline int stays_inside(const u32 *client, const u32 *server)
 {
     return is_loopback(server) || is_loopback(client) || same_address(client, server);
 }
+
+/* A socket's own address and its peer's. */
+static inline void addresses_of(struct bpf_sock_ops *ctx, u32 *local, u32 *remote)
+{
+    READ_ADDRESS(ctx, local, local);
+    READ_ADDRESS(ctx, remote, remote);
+}

@@ -20,7 +20,7 @@ static inline int fill(struct __sk_buff *skb, struct http *http, const u8 *filli
 
         if (size > FILLING)
             size = FILLING;
-        if (!IS_BETWEEN_1_AND(FILLING, size) || bpf_skb_store_bytes(skb, at, filling, size, 0))
+        if (!IS_BETWEEN_1_AND(FILLING, size) || bpf_skb_store_bytes(skb, at, (void *)filling, size, 0))
             goto out;
         at += size;
     }

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/*
- * Types of the kernel road: what is kept of a connection whose requests are judged here, and the
- * tables that they are judged by. l7proxy/compiler/ lays the tables out.
- */
+/* What is kept of a connection whose requests are judged here, and what is told of them. */
 
-#define FIELD_SLOTS 16
 #define ENTRIES 128 /* requests and refusals of one connection that may be unanswered at a time */
 
 /* What a connection owes its client, one entry a request: the server's answer, or one of ours. */
@@ -22,10 +18,6 @@
 #define NO_RULE 0xffff
 #define RECORD_HEAD 512 /* of a head that is recorded, so many bytes */
 #define DROPS 4     /* refused requests of one message that are each answered by themselves */
-#define ANSWER_BYTES 376
-#define IN_PLACE_BYTES 256
-#define IN_PLACE_FORMS 6
-#define IN_PLACE_DIGITS 7
 
 /* Where a message is, as HEAD, CHUNKS ... of l7proxy/compiler/head_machine.py. */
 #define PHASE_HEAD 0
@@ -40,55 +32,6 @@
 #define MODE_UNDECIDED 0
 #define MODE_REDIRECT 1 /* the client's sk_msg program */
 #define MODE_TCP 2      /* the server's sk_skb program */
-
-/* The automaton of heads; struct of l7proxy/compiler/head_map.py. */
-struct grammar {
-    u64 id;
-    u64 present;   /* flags that say that a watched header is there */
-    u64 forbidden; /* flags that no trailer may raise */
-    u64 words[128];
-    u32 last;
-    u32 first_running;
-    u32 first_acting;
-    u32 entries[4];
-    u32 text; /* the state in which bytes that may be part of a value lead back; ~0: none */
-    u8 flag_of[FIELD_SLOTS]; /* by slot: the flag of a watched header */
-    u8 classes[256];
-    u16 rows[65536 + 256]; /* a row's place and a class: in bounds, whatever was loaded */
-};
-
-/*
- * The rules of one admission; laid out by l7proxy/compiler/rules_map.py. A state of a field's
- * table is the place of its row in cells; a row's last cell is the place of the set of rules that
- * a value ending there satisfies. Sets are bit strings of layer_words[layers] cells.
- */
-#define RULES_HEAD                                                                                 \
-    u64 id;                                                                                        \
-    u32 grammar;                                                                                   \
-    u32 fields;         /* how many of the following are used */                                   \
-    u32 layers;         /* directions whose rules all must allow: 1 or 2 */                        \
-    u32 layer_words[3]; /* where each layer's bits begin in a set, and where the last end */       \
-    u32 otherwise[2];   /* by layer: 1 lets through what no rule matches */                        \
-    u32 blocks;         /* the place of the set of rules that block */                             \
-    u32 pad;                                                                                       \
-    u32 start[FIELD_SLOTS];  /* by slot: where its table begins to read */                         \
-    u32 last[FIELD_SLOTS];   /* by slot: of a row, the cell with the set */                        \
-    u32 slot[FIELD_SLOTS];   /* by field */                                                        \
-    u32 absent[FIELD_SLOTS]; /* by field: the set for a request without it */                      \
-    u8 classes[FIELD_SLOTS][256] /* by slot */
-
-#define RULES_SMALL (1 << 15)
-#define RULES_LARGE (1 << 20)
-
-struct rules_small {
-    RULES_HEAD;
-    u32 cells[RULES_SMALL];
-};
-
-struct rules_large {
-    RULES_HEAD;
-    u32 cells[RULES_LARGE];
-};
 
 /* What is kept of a message between its bytes; WalkState of l7proxy/compiler/head_walk.py. */
 struct walker {
@@ -105,24 +48,6 @@ struct walker {
     u32 zero; /* a 0 that the verifier does not know: where loops begin to count */
     u32 scratch; /* see FORGOTTEN */
     u32 kept[FIELD_SLOTS];
-};
-
-/* One of our own answers, by ANSWER_OF(reason, ...). */
-struct answer {
-    u32 size;
-    u8 bytes[ANSWER_BYTES + 4]; /* whole eight-byte words are copied */
-};
-
-/* One of our answers in the place of the bytes that it refuses; l7proxy/http/in_place.py. */
-struct in_place {
-    u32 least; /* it is for so many bytes and more; 0: there is no such form */
-    u32 head_size;
-    u32 tail_size;
-    u32 length_at; /* where Content-Length's digits go, 0: nowhere */
-    u32 content;   /* bytes of content, without the spaces */
-    u32 is_open;   /* it ends where the connection does */
-    u8 head[IN_PLACE_BYTES];
-    u8 tail[IN_PLACE_BYTES];
 };
 
 /*

@@ -1,4 +1,4 @@
-"""The bytes and names by which a program in C walks a head: struct grammar of bpf/http.h.
+"""The bytes and names by which a program in C walks a head: struct grammar of bpf/tables.h.
 
 A stop's number, HEAD_REQUEST_STOP_* or HEAD_RESPONSE_STOP_*, is its row divided by ``last + 1``.
 """

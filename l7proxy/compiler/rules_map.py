@@ -1,4 +1,4 @@
-"""The bytes by which the kernel decides: ``Tables`` as a struct rules_* of bpf/http.h.
+"""The bytes by which the kernel decides: ``Tables`` as a struct rules_* of bpf/tables.h.
 
 Everything but the numbers at its head lies in one array of 32-bit cells. A state is the place of
 its row: a cell for each class of bytes with the place of the next state, and a last one with the

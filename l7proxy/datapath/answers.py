@@ -22,7 +22,7 @@ from l7proxy.http.answers import answer
 from l7proxy.http.in_place import forms
 from l7proxy.reasons import Reason
 
-# struct answer and struct in_place of bpf/http.h
+# struct answer and struct in_place of bpf/tables.h
 _ANSWER = struct.Struct(f"=I{ANSWER_BYTES + 4}s")
 _IN_PLACE = struct.Struct(f"=6I{IN_PLACE_BYTES}s{IN_PLACE_BYTES}s")
 

@@ -21,10 +21,11 @@ from l7proxy.limits import Limits
 from l7proxy.observe.tally import LATENCY_BOUNDS
 
 FILES = (
-    "types.h", "http.h", "maps.h", "address.h", "identity.h", "guard.c", "connect.c", "peername.c",
-    "steer.c", "redirect.c", "walk.h", "overlap.h", "receive.c", "recall.h", "meaning.h",
-    "verdict.h", "tally.h", "record.h", "connection.c", "ledger.h", "judge.h", "delivery.h",
-    "answered.h", "follow.h", "bounce.h", "arrival.c", "request.c", "response.c",
+    "types.h", "tables.h", "http.h", "maps.h", "address.h", "identity.h", "guard.c",
+    "connect.c", "peername.c", "steer.c", "redirect.c", "walk.h", "overlap.h", "receive.c",
+    "recall.h", "meaning.h", "verdict.h", "tally.h", "record.h", "listening.h", "enrol.h",
+    "connection.c", "ledger.h", "judge.h", "delivery.h", "answered.h", "follow.h", "bounce.h",
+    "arrival.c", "message.h", "request.c", "response.c",
 )  # fmt: skip
 """In this order; each may use what stands in the ones before it."""
 

@@ -1,4 +1,4 @@
-"""The structures of bpf/http.h that user space fills, laid out by the rules of C."""
+"""The structures of bpf/tables.h that user space fills, laid out by the rules of C."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import re
 from pathlib import Path
 
-HEADER = (Path(__file__).resolve().parents[2] / "bpf" / "http.h").read_text()
+HEADER = (Path(__file__).resolve().parents[2] / "bpf" / "tables.h").read_text()
 FIELD_SLOTS = 16
 
 _KINDS = {

@@ -5,7 +5,7 @@ that the attack delivers what it is given. Left out: nothing of section 3 of the
 kernel TLS, which this kernel does not have.
 
 Seen to fail: with ``SK_PASS`` in the place of ``refuse()`` in bpf/arrival.c everything on the tcp
-way; with every request taken for allowed in ``read_message`` of bpf/request.c, the rest.
+way; with every request taken for allowed in ``read_message`` of bpf/message.h, the rest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Real clients get the answers that they would get from the proxy, whichever way their bytes go.
 
 Seen to fail: with another text in l7proxy/http/answers.py than the kernel's tables were filled with
-nearly all; with ``found->keep = 0`` in bpf/request.c where a refusal keeps the connection, those
+nearly all; with ``found->keep = 0`` in bpf/message.h where a refusal keeps the connection, those
 that count connections.
 """
 

@@ -1,6 +1,6 @@
 """A server whose cgroup is not covered: nobody would enrol its sockets, so the proxy has them.
 
-Seen to fail: without ``proxied`` in connection.c the proxy's own accepted sockets are judged.
+Seen to fail: without ``proxied`` in bpf/enrol.h the proxy's own accepted sockets are judged.
 """
 
 from __future__ import annotations
