@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,19 +18,18 @@ from l7proxy.datapath import (
     connections,
     counting,
     features,
-    libbpf,
     netns,
     source,
     tables,
 )
-from l7proxy.datapath.addresses import EPOCH_BITS, identity_number, packed, prefix_length
+from l7proxy.datapath.addresses import identity_number
 from l7proxy.datapath.cgroups import Cgroups
+from l7proxy.datapath.epochs import Epochs
 from l7proxy.datapath.listening import Listeners
 from l7proxy.datapath.names import (
     IDENTITY_CONTESTED,
     MAX_WORKERS,
     Counter,
-    road_value,
 )
 from l7proxy.datapath.observing import Observing
 from l7proxy.datapath.placement import Place, Placement
@@ -45,7 +43,6 @@ from l7proxy.datapath.store import identity_key, open_store, remove_others
 from l7proxy.observe.flows import RequestRecord
 from l7proxy.observe.tally import Tally
 from l7proxy.policy.model import PolicySet
-from l7proxy.policy.verdict import Road
 from l7proxy.workloads.model import Workload
 
 _LOOK_SECONDS = 5.0
@@ -92,15 +89,13 @@ class EbpfDatapath:
         self._look_at = 0.0
         self._cookie = netns.cookie(None)
         self._retransmissions = Retransmissions()
-        self._sizes: dict[str, int] = {}
         self._unplaced: list[str] = []
         self._workloads: tuple[Workload, ...] = ()
         self._placement = Placement()
         self._entries: tables.Entries | None = None
         self._stale = 0
         self._reset_error: str | None = None
-        state = self._store.table("state").get(0) or {}
-        self._epoch = int(state.get("epoch", 0))
+        self._epochs = Epochs(self._store, self._rules, self._observing.learn)
 
     def apply(self, policies: PolicySet, workloads: Sequence[Workload], revision: int) -> None:
         """Covers the workloads' namespaces and puts the tables of the set into force as a whole.
@@ -226,12 +221,12 @@ class EbpfDatapath:
                 for each in sorted(self._slots, key=lambda each: each.slot)
             ],
             "unplaced": self._unplaced,
-            "epoch": self._epoch,
+            "epoch": self._epochs.now,
             "connections_reset": self._stale + self._reaper.resets,
             "reset_error": self._reset_error,
             "pins_restored": self._store.pins.restored,
             "retransmitted_segments": self._retransmissions.total(self._slots),
-            "tables": {**self._sizes, "namespaces": len(list(self._slots))},
+            "tables": {**self._epochs.sizes, "namespaces": len(list(self._slots))},
             "table_limits": source.table_limits(self._config.limits),
         }
 
@@ -304,88 +299,15 @@ class EbpfDatapath:
         self._look_at = time.monotonic() + _LOOK_SECONDS
 
     def _switch(self, entries: tables.Entries, workloads: Sequence[Workload]) -> None:
-        """Writes the entries under a new epoch, then names that epoch: one store, all or nothing.
-
-        The epoch before stays until the next switch, because a program that has just read its
-        number may still be looking its entries up.
-        """
-        limit = self._config.limits.kernel_roads
-        needed = len(entries.roads) + len(entries.known)
-        if needed > limit:
-            # The map has room for this set and its successor; a larger one could not be replaced.
-            raise DatapathError(
-                f"policy needs {needed} roads: raise limits.kernel_roads, which is {limit}"
-            )
-        self._drop_epochs_but(self._epoch)
-        epoch = self._epoch % (2**32 - 1) + 1
-        try:
-            self._write(entries, epoch)
-        except OSError as error:
-            self._drop_epochs_but(self._epoch)
-            raise DatapathError(f"the kernel's tables cannot hold this policy: {error}") from None
-        self._store.table("state").set(
-            0,
-            {
-                "epoch": epoch,
-                "workers": self._config.proxy.workers,
-                "credit": self._config.limits.redirect_credit,
-                "cgroups": sum(workload.cgroup is not None for workload in workloads),
-                "host_netns": self._cookie,
-                "record_interval": 10**9 * (os.cpu_count() or 1) // self._config.limits.flow_rate,
-            },
-        )
-        self._epoch = epoch
-        self._sizes = {
-            "identities": len(entries.identities),
-            "port_classes": len(entries.port_classes),
-            "roads": needed,
+        limits = self._config.limits
+        state = {
+            "workers": self._config.proxy.workers,
+            "credit": limits.redirect_credit,
+            "cgroups": sum(workload.cgroup is not None for workload in workloads),
+            "host_netns": self._cookie,
+            "record_interval": 10**9 * (os.cpu_count() or 1) // limits.flow_rate,
         }
-        if self._rules is not None:
-            self._sizes |= {
-                "kernel_roads": len(entries.tables),
-                "kernel_rules_crowded_out": len(entries.no_room),
-                **self._rules.sizes(),
-            }
-
-    def _write(self, entries: tables.Entries, epoch: int) -> None:
-        identities = self._store.table("identities")
-        for each in entries.identities:
-            identities.set(
-                {
-                    "prefixlen": EPOCH_BITS + prefix_length(each.network),
-                    "epoch": epoch,
-                    "address": packed(each.network.network_address),
-                },
-                {"id": each.number, "slot": each.slot, "flags": each.flags},
-            )
-        classes = self._store.table("port_classes")
-        for port, length, number in entries.port_classes:
-            prefix = {
-                "prefixlen": EPOCH_BITS + length, "epoch": epoch, "port": port.to_bytes(2, "big"),
-            }  # fmt: skip
-            classes.set(prefix, number)
-        roads = self._store.table("roads")
-        for where, road in entries.roads.items():
-            client, server, port_class = where
-            value = road_value(road)
-            if self._rules is not None and where in entries.tables:
-                self._observing.learn(entries.tables[where])
-                placed = self._rules.place(entries.tables[where])
-                value = road_value(road, placed.size.number, placed.number)
-            key = {"epoch": epoch, "client": client, "server": server, "port_class": port_class}
-            roads.set(key, value)
-        for number in entries.known:
-            roads.set({"epoch": epoch, "client": number}, road_value(Road.SPLICE))
-
-    def _drop_epochs_but(self, epoch: int) -> None:
-        for name in ("identities", "port_classes", "roads"):
-            table = self._store.table(name)
-            for key in list(table.keys()):
-                if table.key.unpack(key)["epoch"] != epoch:
-                    libbpf.map_delete(table.fd, key)
-        if self._rules is not None:
-            values = self._store.table("roads").values()
-            self._rules.retire(int.from_bytes(value, sys.byteorder) for value in values)
+        self._epochs.switch(entries, state, limits.kernel_roads)
 
 
 def _sockets_of_children() -> set[int]:

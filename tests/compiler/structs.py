@@ -1,4 +1,4 @@
-"""The structures of bpf/tables.h that user space fills, laid out by the rules of C."""
+"""The structures of bpf/ that user space fills, laid out by the rules of C."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import ctypes
 import re
 from pathlib import Path
 
-HEADER = (Path(__file__).resolve().parents[2] / "bpf" / "tables.h").read_text()
+_FOLDER = Path(__file__).resolve().parents[2] / "bpf"
+HEADER = "".join((_FOLDER / name).read_text() for name in ("tables.h", "http.h"))
 FIELD_SLOTS = 16
 
 _KINDS = {
@@ -19,13 +20,13 @@ _MEMBER = re.compile(r"(u8|u16|u32|u64) (\w+)((?:\[[^\]]+\])*);?")
 
 
 def defines() -> dict[str, int]:
-    """The plain numbers among the macros of the header."""
+    """The plain numbers among the macros."""
     found = re.findall(r"^#define (\w+) \(?(\d+)(?: << (\d+)\))?", HEADER, re.MULTILINE)
     return {name: int(value) << int(shift or 0) for name, value, shift in found}
 
 
 def structure(name: str) -> type[ctypes.Structure]:
-    """The structure ``name``, read from the header's text."""
+    """The structure ``name``, read from the text."""
     head = re.search(r"#define RULES_HEAD.*?\n(?!.*\\\n).*?\n\n", HEADER, re.DOTALL)
     assert head is not None
     found = re.search(rf"^struct {name} \{{\n(.*?)^\}};", HEADER, re.DOTALL | re.MULTILINE)
