@@ -19,7 +19,7 @@ BPF_F_TABLE("hash", struct flow, struct upstream, upstreams, MAX_CONNECTIONS, BP
 
 /* The programs write. */
 BPF_F_TABLE("hash", struct endpoint, struct listener, listeners, MAX_LISTENERS,
-            BPF_F_NO_PREALLOC); /* of workloads known by cgroup */
+            BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", u32, u32, listening_now, MAX_WORKLOADS, BPF_F_NO_PREALLOC);
 BPF_TABLE("lru_hash", struct flow, u32, flows, MAX_CONNECTIONS); /* client's identity */
 BPF_TABLE("lru_hash", struct flow, struct endpoint, origins, MAX_CONNECTIONS);

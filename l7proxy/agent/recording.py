@@ -41,9 +41,9 @@ async def publish(read: Read, flows: Flows, rate: int) -> None:
 
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, "records", initializer=_give_way) as thread:
-        going_on = True
-        while going_on:
-            going_on = await loop.run_in_executor(thread, take)
+        while True:
+            if not await loop.run_in_executor(thread, take):
+                return
             await asyncio.sleep(_SECONDS)
 
 

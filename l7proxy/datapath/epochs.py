@@ -39,8 +39,8 @@ class Epochs:
 
         ``state`` is the rest of the programs' ``struct state``; ``limit`` how many roads a set may
         have. The set before stays until the next switch, because a program that has just read its
-        number may still be looking its entries up. Raises DatapathError, and OSError where nothing
-        is known of the tables; what was in force stays.
+        number may still be looking its entries up. Raises DatapathError and OSError; what was in
+        force stays.
         """
         needed = len(entries.roads) + len(entries.known)
         if needed > limit:

@@ -107,8 +107,8 @@ def obj_pin(fd: int, path: Path) -> None:
     _check(_lib().bpf_obj_pin(fd, os.fsencode(path)), f"cannot pin {path}")
 
 
-def map_update(fd: int, key: bytes, value: bytes, flags: int = BPF_ANY) -> None:
-    """Sets one entry."""
+def map_update(fd: int, key: bytes | None, value: bytes, flags: int = BPF_ANY) -> None:
+    """Sets one entry; a queue, whose entries have no key, gets one more."""
     _check(_lib().bpf_map_update_elem(fd, key, value, flags), "cannot update a map")
 
 

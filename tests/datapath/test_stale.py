@@ -182,6 +182,16 @@ def test_what_nobody_judges_does_not_stay_on_the_kernel_road(
     assert made.resets(monkeypatch) == [COOKIE]
 
 
+def test_a_server_is_who_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another than the namespace's own workload, which no rule concerns."""
+    made = scene(road=Road.REFUSED)
+    where = {"address": packed(SERVER_AT.address), "netns": NETNS, "port": SERVER_AT.port}
+    made.tables["listeners"].set(where, {"identity": CLIENT + 1, "sockets": 1})
+    assert made.resets(monkeypatch) == [COOKIE], "no workload is known by cgroup"
+    made.tables["state"].set(0, {"cgroups": 1})
+    assert made.resets(monkeypatch) == []
+
+
 def test_without_a_kernel_road_it_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scene(kernel_road=False).resets(monkeypatch) == [COOKIE]
     assert scene(kernel_road=False, road=Road.SPLICE).resets(monkeypatch) == []

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -111,10 +111,10 @@ def connect(client: Pod, server: Pod, host: str) -> tuple[socket.socket, socket.
         return near, accepted(listener)
 
 
-def run(*jobs: object) -> None:
+def run(*jobs: Callable[[], object]) -> None:
     """All at once; the first failure is raised when all have ended."""
     with ThreadPoolExecutor(len(jobs)) as pool:
-        for future in [pool.submit(job) for job in jobs]:  # type: ignore[arg-type]  # callables
+        for future in [pool.submit(job) for job in jobs]:
             future.result(600)
 
 

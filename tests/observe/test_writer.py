@@ -7,6 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from l7proxy.observe.writer import LineWriter
 from tests.support.waiting import eventually
 
@@ -79,8 +81,13 @@ def test_who_waits_for_room_loses_nothing() -> None:
 def test_who_waits_for_room_is_told_that_nothing_moves() -> None:
     read, write = os.pipe()
     log = LineWriter(write, buffer_bytes=4096)
-    while log.wait_for_room(0.01):
+    for _ in range(1000):
+        if not log.wait_for_room(0.01):
+            break
         log.write(bytes(2000))
+    else:
+        pytest.fail("there is room for everything")
+    assert log.lost == 0
     os.close(read)
     log.close()
     os.close(write)
