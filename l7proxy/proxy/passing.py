@@ -77,7 +77,8 @@ class Passing(Account, ABC):
         """Sends on what is there of the request body. Raises Refused."""
         client, upstream, body = self.client, self.upstream, self.body
         if body is None:
-            if self.request.upgrade is not None:
+            # Once the backend has declined, what follows can only be the next request.
+            if self.request.upgrade is not None and self.phase is not _STREAMING:
                 refuse_early_bytes(self.request, len(client.buffer))
             return
         if upstream is None or upstream.write_paused:

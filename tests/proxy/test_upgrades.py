@@ -184,6 +184,33 @@ def test_a_declined_upgrade_is_an_ordinary_exchange(tmp_path: Path) -> None:
     run(test())
 
 
+def test_what_is_pipelined_behind_a_declined_upgrade(tmp_path: Path) -> None:
+    """The head of the answer tells that the connection goes on, whatever its content takes."""
+    sent = asyncio.Event()
+
+    async def decline(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nn")
+        await sent.wait()
+        await peer.send(b"o")
+        await peer.head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
+
+    async def test() -> None:
+        async with proxied(tmp_path, decline) as proxy:
+            client = await proxy.client()
+            await client.send(OFFER)
+            assert (await client.head()).startswith(b"HTTP/1.1 200 OK\r\n")
+            await client.send(b"GET /chat HTTP/1.1\r\nHost: u\r\n\r\n")
+            accepted = await proxy.serving()
+            await until(lambda: accepted.buffer or accepted.closing)
+            sent.set()
+            assert await client.exactly(2) == b"no"
+            assert (await client.answer()).content == b"yes"
+
+    run(test())
+
+
 def test_h2c_is_not_offered_to_the_backend(tmp_path: Path) -> None:
     """The requests inside would be decided by nobody."""
 
