@@ -73,12 +73,15 @@ class Record:
             pass
 
     def flush(self) -> None:
-        """Sends what the socket takes. Raises OSError."""
+        """Sends what the socket takes. Raises OSError, and has nothing left to send then."""
         while self._out:
             try:
                 sent = self.sock.send(self._out[0])
             except BlockingIOError:
                 return
+            except OSError:
+                self._out.clear()
+                raise
             if sent < len(self._out[0]):
                 self._out[0] = self._out[0][sent:]
             else:
@@ -149,6 +152,7 @@ class Server:
         self._held = False
         self._selector = selectors.DefaultSelector()
         self._tasks: deque[Callable[[], None]] = deque()
+        self._settling: list[threading.Event] = []
         self._wake, self._woken = socket.socketpair()
         self._records: dict[tuple[str, int], Record] = {}
         self._messages: list[tuple[Request, bytes]] = []
@@ -202,7 +206,12 @@ class Server:
             self._records.pop(peer, None)
 
     def drain(self) -> tuple[list[tuple[Request, bytes]], list[str]]:
-        """The messages and faults of all connections since the last call."""
+        """The messages and faults of all connections since the last call, of what has come by now:
+        a request that the proxy gave up may still be on its way through the server.
+        """
+        settled = threading.Event()
+        self._do(lambda: self._settling.append(settled))
+        settled.wait()
         with self.changed:
             messages, self._messages = self._messages, []
             faults, self._faults = self._faults, []
@@ -218,7 +227,10 @@ class Server:
     def _run(self) -> None:
         try:
             while True:
-                for key, _ in self._selector.select():
+                ready = self._selector.select(0 if self._settling else None)
+                if not ready:
+                    self._settle()
+                for key, _ in ready:
                     if key.fileobj is self._listener:
                         self._accept()
                     elif key.fileobj is self._woken:
@@ -234,6 +246,12 @@ class Server:
                 key.fileobj.close()  # type: ignore[union-attr]
             self._wake.close()
             self._selector.close()
+
+    def _settle(self) -> None:
+        """Nothing is left to read."""
+        for settled in self._settling:
+            settled.set()
+        self._settling.clear()
 
     def _accept(self) -> None:
         try:
