@@ -207,6 +207,7 @@ class Config(_Section):
     )
     state: Path = Path("/run/l7proxy")
     bpffs: Path = Path("/sys/fs/bpf/l7proxy")
+    cache: Path = Path("/var/cache/l7proxy")
     proxy: ProxySection = ProxySection()
     metrics: MetricsSection = MetricsSection()
     access_log: Annotated[str, BeforeValidator(_log), Field(min_length=1)] = "stdout"
@@ -278,7 +279,7 @@ def parse(text: bytes, path: Path) -> Config:
 def _with_places(given: dict[str, Any], folder: Path) -> dict[str, Any]:
     """``given`` with its relative paths, also the default ones, put below ``folder``."""
     placed = dict(given)
-    for name in ("policies", "workloads", "state", "bpffs"):
+    for name in ("policies", "workloads", "state", "bpffs", "cache"):
         value = given.get(name, Config.model_fields[name].default)
         if isinstance(value, str | Path):
             placed[name] = folder / value

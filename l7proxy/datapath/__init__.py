@@ -17,7 +17,9 @@ def open_datapath(config: Config) -> EbpfDatapath:
 
 
 def unload(config: Config) -> int:
-    """Detaches and unpins everything; the number of objects that were pinned."""
+    """Detaches and unpins everything, and forgets what was compiled; the number of objects that
+    were pinned."""
     from l7proxy.datapath import store
+    from l7proxy.datapath.cache import Cache
 
-    return store.remove_all(config.bpffs, config.state)
+    return store.remove_all(config.bpffs, config.state, Cache(config.cache))

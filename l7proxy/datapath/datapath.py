@@ -23,6 +23,7 @@ from l7proxy.datapath import (
     tables,
 )
 from l7proxy.datapath.addresses import identity_number
+from l7proxy.datapath.cache import Cache
 from l7proxy.datapath.cgroups import Cgroups
 from l7proxy.datapath.epochs import Epochs
 from l7proxy.datapath.listening import Listeners
@@ -62,7 +63,9 @@ class EbpfDatapath:
             raise DatapathError(lacking or "cgroup v2 is not mounted")
         self._cgroup = cgroup
         self._config = config
-        self._store, self.adopted = open_store(config.bpffs, config.state, config.limits)
+        self._store, self.adopted = open_store(
+            config.bpffs, config.state, Cache(config.cache), config.limits
+        )
         self._automata = DfaCache()
         self._key = identity_key(config.state)
         self._number = functools.partial(identity_number, key=self._key)

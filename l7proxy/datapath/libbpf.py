@@ -14,11 +14,11 @@ from pathlib import Path
 
 BPF_ANY = 0
 BPF_NOEXIST = 1
-_ARRAY, _ARRAY_OF_MAPS, _RINGBUF = 2, 12, 27  # enum bpf_map_type
 
 
 @cache
-def _lib() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """libbpf itself."""
     lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
     lib.libbpf_set_print(None)
     for name in (
@@ -48,7 +48,8 @@ def _lib() -> ctypes.CDLL:
     return lib
 
 
-def _check(result: int, what: str) -> int:
+def check(result: int, what: str) -> int:
+    """What a call of libbpf returned. Raises OSError where that is an error."""
     if result >= 0:
         return int(result)
     error = -result if result < -1 else ctypes.get_errno()
@@ -57,79 +58,45 @@ def _check(result: int, what: str) -> int:
 
 def map_create(kind: int, name: str, key_size: int, value_size: int, entries: int) -> int:
     """A new map, which lives as long as its descriptor; ``kind`` is enum bpf_map_type."""
-    return _check(
-        _lib().bpf_map_create(kind, name.encode(), key_size, value_size, entries, None),
+    return check(
+        library().bpf_map_create(kind, name.encode(), key_size, value_size, entries, None),
         "cannot make a map",
     )
 
 
-class _MapOptions(ctypes.Structure):
-    """struct bpf_map_create_opts of libbpf's bpf.h."""
-
-    _fields_ = (
-        ("sz", ctypes.c_size_t),
-        ("btf", ctypes.c_uint32 * 4),  # descriptors and types that are not used here
-        ("inner_map_fd", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("extra", ctypes.c_uint64),
-        ("numa_node", ctypes.c_uint32),
-        ("ifindex", ctypes.c_uint32),
-    )
-
-
-def map_of_maps_create(name: str, entries: int, value_bytes: int) -> int:
-    """A new array of maps, each of which is an array of one value of ``value_bytes``."""
-    model = map_create(_ARRAY, f"{name[:10]}_like", 4, value_bytes, 1)
-    try:
-        options = _MapOptions(sz=ctypes.sizeof(_MapOptions), inner_map_fd=model)
-        return _check(
-            _lib().bpf_map_create(
-                _ARRAY_OF_MAPS, name.encode(), 4, 4, entries, ctypes.byref(options)
-            ),
-            "cannot make a map of maps",
-        )
-    finally:
-        os.close(model)
-
-
-def ring_create(name: str, size: int) -> int:
-    """A new ring buffer of ``size`` bytes."""
-    return map_create(_RINGBUF, name, 0, 0, size)
-
-
 def obj_get(path: Path) -> int:
     """A descriptor for the pinned map, program or link at ``path``."""
-    return _check(_lib().bpf_obj_get(os.fsencode(path)), f"cannot open {path}")
+    return check(library().bpf_obj_get(os.fsencode(path)), f"cannot open {path}")
 
 
 def obj_pin(fd: int, path: Path) -> None:
     """Pins an object, which then outlives this process."""
-    _check(_lib().bpf_obj_pin(fd, os.fsencode(path)), f"cannot pin {path}")
+    check(library().bpf_obj_pin(fd, os.fsencode(path)), f"cannot pin {path}")
 
 
 def map_update(fd: int, key: bytes | None, value: bytes, flags: int = BPF_ANY) -> None:
     """Sets one entry; a queue, whose entries have no key, gets one more."""
-    _check(_lib().bpf_map_update_elem(fd, key, value, flags), "cannot update a map")
+    check(library().bpf_map_update_elem(fd, key, value, flags), "cannot update a map")
 
 
 def map_lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
     """The value at ``key``; ``value_size`` counts all CPUs' values for a per-CPU map."""
     value = ctypes.create_string_buffer(value_size)
-    if _lib().bpf_map_lookup_elem(fd, key, value) < 0:
+    if library().bpf_map_lookup_elem(fd, key, value) < 0:
         return None
     return value.raw
 
 
 def map_delete(fd: int, key: bytes) -> bool:
     """Removes an entry; False if there was none."""
-    return bool(_lib().bpf_map_delete_elem(fd, key) == 0)
+    return bool(library().bpf_map_delete_elem(fd, key) == 0)
 
 
 def map_keys(fd: int, key_size: int) -> Iterator[bytes]:
     """All keys. Entries may be deleted while iterating only if the caller lists them first."""
     following = ctypes.create_string_buffer(key_size)
     key: bytes | None = None
-    while _lib().bpf_map_get_next_key(fd, key, following) == 0:
+    while library().bpf_map_get_next_key(fd, key, following) == 0:
         key = following.raw
         yield key
 
@@ -137,23 +104,23 @@ def map_keys(fd: int, key_size: int) -> Iterator[bytes]:
 def queue_pop(fd: int, value_size: int) -> bytes | None:
     """Takes the oldest value out of a queue; None if it is empty."""
     value = ctypes.create_string_buffer(value_size)
-    result = _lib().bpf_map_lookup_and_delete_elem(fd, None, value)
+    result = library().bpf_map_lookup_and_delete_elem(fd, None, value)
     if result < 0 and errno.ENOENT in (-result, ctypes.get_errno()):
         return None
-    _check(result, "cannot read a queue")
+    check(result, "cannot read a queue")
     return value.raw
 
 
 def link_create(program: int, target: int, attach_type: int) -> int:
     """Attaches a program to a cgroup, network namespace or socket map for the link's lifetime."""
-    return _check(
-        _lib().bpf_link_create(program, target, attach_type, None), "cannot attach a program"
+    return check(
+        library().bpf_link_create(program, target, attach_type, None), "cannot attach a program"
     )
 
 
 def link_update(link: int, program: int) -> None:
     """Puts another program in the place of a link's, in one step."""
-    _check(_lib().bpf_link_update(link, program, None), "cannot replace a program")
+    check(library().bpf_link_update(link, program, None), "cannot replace a program")
 
 
 class _Type(ctypes.Structure):
@@ -183,13 +150,13 @@ class KernelTypes:
     _COMPOSITE = (4, 5)  # struct, union
 
     def __init__(self) -> None:
-        self._btf = _lib().btf__load_vmlinux_btf()
+        self._btf = library().btf__load_vmlinux_btf()
         if not self._btf:
             raise OSError(ctypes.get_errno(), "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)")
 
     def offset(self, struct: str, path: str) -> int:
         """The offset in bytes of a member, which ``path`` names as ``a.b``; KeyError if absent."""
-        type_id = _lib().btf__find_by_name_kind(self._btf, struct.encode(), self._KIND_STRUCT)
+        type_id = library().btf__find_by_name_kind(self._btf, struct.encode(), self._KIND_STRUCT)
         if type_id < 0:
             raise KeyError(f"the kernel has no struct {struct}")
         offset = 0
@@ -204,12 +171,12 @@ class KernelTypes:
     def _member(self, type_id: int, name: str) -> tuple[int, int] | None:
         """(offset, type) of a member, looking into unnamed structures and unions too."""
         type_id = self._skip_modifiers(type_id)
-        address = _lib().btf__type_by_id(self._btf, type_id)
+        address = library().btf__type_by_id(self._btf, type_id)
         info = _Type.from_address(address).info
         members = (_Member * (info & 0xFFFF)).from_address(address + ctypes.sizeof(_Type))
         for member in members:
             bits = member.offset & 0xFFFFFF if info >> 31 else member.offset
-            member_name = _lib().btf__name_by_offset(self._btf, member.name_off).decode()
+            member_name = library().btf__name_by_offset(self._btf, member.name_off).decode()
             if member_name == name:
                 return bits // 8, member.type
             if not member_name and self._kind(member.type) in self._COMPOSITE:
@@ -219,17 +186,17 @@ class KernelTypes:
         return None
 
     def _kind(self, type_id: int) -> int:
-        address = _lib().btf__type_by_id(self._btf, self._skip_modifiers(type_id))
+        address = library().btf__type_by_id(self._btf, self._skip_modifiers(type_id))
         return int(_Type.from_address(address).info >> 24) & 0x1F
 
     def _skip_modifiers(self, type_id: int) -> int:
         while True:
-            kind_type = _Type.from_address(_lib().btf__type_by_id(self._btf, type_id))
+            kind_type = _Type.from_address(library().btf__type_by_id(self._btf, type_id))
             if (kind_type.info >> 24) & 0x1F not in (8, 9, 10, 11, 18):  # typedef, cv, tags
                 return type_id
             type_id = int(kind_type.size_or_type)
 
     def close(self) -> None:
         """Frees the copy of the kernel's BTF (some 10 MB)."""
-        _lib().btf__free(self._btf)
+        library().btf__free(self._btf)
         self._btf = None

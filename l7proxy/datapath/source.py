@@ -16,7 +16,7 @@ from l7proxy.compiler import head_map
 from l7proxy.compiler.head_response import response_grammar
 from l7proxy.compiler.rules_map import SizeClass
 from l7proxy.datapath.libbpf import KernelTypes
-from l7proxy.datapath.names import EPOCHS, MAX_WORKERS, c_constants
+from l7proxy.datapath.names import EPOCHS, GRAMMARS, MAX_WORKERS, RULE_SETS, c_constants
 from l7proxy.limits import Limits
 from l7proxy.observe.tally import LATENCY_BOUNDS
 
@@ -31,6 +31,13 @@ FILES = (
 
 SLOT_PLACEHOLDER = 0x6C37_736C_6F74_2121
 """Stands in the steering program for its namespace slot; each loaded copy has its own number."""
+
+RULE_TABLES = {
+    "grammars": (EPOCHS * GRAMMARS + 1, head_map.VALUE_BYTES),
+    **{f"{size.name.lower()}_rules": (EPOCHS * RULE_SETS, size.value_bytes) for size in SizeClass},
+}
+"""The maps of maps, which BCC cannot make: how many entries each has, and the bytes of the one
+value of an inner map."""
 
 _LIMITS_OF_HTTP = (
     "head_bytes", "head_fields", "target_bytes", "trailer_bytes", "chunk_line_bytes",

@@ -15,15 +15,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from l7proxy.datapath import features, libbpf, source
+from l7proxy.datapath import features, libbpf, loader, source
+from l7proxy.datapath.cache import Cache
+from l7proxy.datapath.compiled import Compiled
 from l7proxy.datapath.layout import Table
+from l7proxy.datapath.objects import Rejected
 from l7proxy.datapath.pins import Pins
 from l7proxy.datapath.port import DatapathError
 from l7proxy.datapath.programs import PROGRAMS, Hook
 from l7proxy.limits import Limits
 from l7proxy.paths import bpf_dir
 
-_LOADER_SECONDS = 120
+_COMPILER_SECONDS = 120
 LAYOUTS = "layouts-{build}.json"
 IDENTITY_KEY = "identity.key"
 RULE_NAMES = "rule-names.json"
@@ -89,7 +92,7 @@ class Store:
         ]
 
 
-def open_store(bpffs: Path, state: Path, limits: Limits) -> tuple[Store, bool]:
+def open_store(bpffs: Path, state: Path, cache: Cache, limits: Limits) -> tuple[Store, bool]:
     """The state of this build, and whether it was there already. Raises DatapathError.
 
     A build of another version, and one that lacks something, is left in force until
@@ -109,16 +112,16 @@ def open_store(bpffs: Path, state: Path, limits: Limits) -> tuple[Store, bool]:
     except (OSError, ValueError, KeyError):
         pass
     _set_aside(folder)
-    loaded = _load(folder, built, limits)
+    made = _make(folder, built, cache, limits)
     partial = described.with_suffix(".new")
-    partial.write_text(json.dumps(loaded))
+    partial.write_text(json.dumps(made))
     partial.rename(described)
-    return _store(folder, loaded), False
+    return _store(folder, made), False
 
 
-def _store(folder: Path, loaded: Mapping[str, Any]) -> Store:
-    """Of what the loader said."""
-    return Store(folder, loaded["maps"], loaded["kernel_road_lacks"])
+def _store(folder: Path, made: Mapping[str, Any]) -> Store:
+    """Of what was written down when it was made."""
+    return Store(folder, made["maps"], made["kernel_road_lacks"])
 
 
 def _set_aside(folder: Path) -> None:
@@ -134,32 +137,55 @@ def _set_aside(folder: Path) -> None:
         raise DatapathError(f"cannot replace {folder}: {error}") from None
 
 
-def _load(folder: Path, built: source.Source, limits: Limits) -> dict[str, Any]:
-    request = {
-        "text": built.text,
-        "macros": built.macros,
-        "slots": limits.namespaces,
-        "receive_verdict": features.fionread_is_blind(),
-    }
+def _make(folder: Path, built: source.Source, cache: Cache, limits: Limits) -> dict[str, Any]:
+    """Loads the module that was kept, or compiles one; what there is to know of it later."""
+    kept = cache.find(built.build)
+    if kept is not None:
+        try:
+            return _load(folder, kept, limits)
+        except DatapathError:
+            pass  # whatever is wrong with it
+    text = _compile(built)
+    made = _load(folder, Compiled.from_json(text), limits)
+    cache.keep(built.build, text)
+    return made
+
+
+def _load(folder: Path, compiled: Compiled, limits: Limits) -> dict[str, Any]:
     try:
         folder.mkdir(parents=True)
+        lacking = loader.load(
+            compiled,
+            folder,
+            ring_bytes=source.ring_bytes(limits),
+            slots=limits.namespaces,
+            receive=features.fionread_is_blind(),
+        )
+        pins = sorted(path.name for path in folder.iterdir())
+    except (OSError, Rejected, KeyError, ValueError) as error:
+        remove_build(folder)
+        raise DatapathError(f"cannot load the eBPF programs: {error}") from None
+    return {"maps": compiled.layouts, "pins": pins, "kernel_road_lacks": lacking}
+
+
+def _compile(built: source.Source) -> str:
+    """What ``Compiled.from_json`` reads."""
+    request = json.dumps({"text": built.text, "macros": built.macros})
+    try:
         done = subprocess.run(
-            [sys.executable, "-m", "l7proxy.datapath.loader", str(folder)],
-            input=json.dumps(request),
+            [sys.executable, "-m", "l7proxy.datapath.compile"],
+            input=request,
             capture_output=True,
             text=True,
-            timeout=_LOADER_SECONDS,
+            timeout=_COMPILER_SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        remove_build(folder)
-        raise DatapathError(f"cannot load the eBPF programs: {error}") from None
+        raise DatapathError(f"cannot compile the eBPF programs: {error}") from None
     if done.returncode:
-        remove_build(folder)
         words = done.stderr.strip().splitlines()
-        raise DatapathError(f"cannot load the eBPF programs: {words[-1] if words else 'killed'}")
-    loaded: dict[str, Any] = json.loads(done.stdout)
-    return loaded
+        raise DatapathError(f"cannot compile the eBPF programs: {words[-1] if words else 'killed'}")
+    return done.stdout
 
 
 def remove_others(bpffs: Path, state: Path, build: str) -> None:
@@ -172,7 +198,7 @@ def remove_others(bpffs: Path, state: Path, build: str) -> None:
             described.unlink(missing_ok=True)
 
 
-def remove_all(bpffs: Path, state: Path) -> int:
+def remove_all(bpffs: Path, state: Path, cache: Cache) -> int:
     """Detaches and removes everything; the number of objects that were pinned."""
     removed = 0
     if features.is_bpffs(bpffs) and bpffs.is_dir():
@@ -185,6 +211,7 @@ def remove_all(bpffs: Path, state: Path) -> int:
         described.unlink(missing_ok=True)
     for name in (IDENTITY_KEY, RULE_NAMES):
         (state / name).unlink(missing_ok=True)
+    cache.clear()
     return removed
 
 

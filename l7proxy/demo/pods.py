@@ -92,14 +92,17 @@ class Node:
     ``host``       the node itself: its namespace, and a cgroup that belongs to no workload
     ``agent``      where the agent runs: the node's namespace and a cgroup of its own
     ``outside``    another machine, one router hop away, outside ``cgroup``
+
+    ``cache``: where agents keep what they compile, if not in ``directory``.
     """
 
-    def __init__(self, label: str = "node") -> None:
+    def __init__(self, label: str = "node", cache: Path | None = None) -> None:
         self.id = f"{PREFIX}{label}-{os.getpid()}-{secrets.token_hex(3)}"
         self.netns = self.id
         self.directory = Path(tempfile.gettempdir()) / self.id
         self.state = self.directory / "state"
         self.bpffs = self.directory / "bpf"
+        self.cache = cache or self.directory / "cache"
         self.workloads: list[Pod] = []
         self._stack = ExitStack()
         self._next = FIRST_POD
@@ -203,6 +206,7 @@ class Node:
             "cgroup": str(self.cgroup),
             "state": str(self.state),
             "bpffs": str(self.bpffs / "l7proxy"),
+            "cache": str(self.cache),
             **overrides,
         }
 

@@ -117,9 +117,11 @@ def test_unload_leaves_nothing(covered: Covered) -> None:
         far = accepted(listener)
     with near, far:
         covered.ask("close")
+        assert list(covered.node.cache.iterdir())
         assert covered.ask("unload") > 20
         assert not (covered.node.bpffs / "l7proxy").exists()
         assert not list(covered.node.state.glob("layouts-*"))
+        assert not covered.node.cache.exists()
         nothing = [{}, *[0] * (len(at_first) - 1)]
         eventually(lambda: everything_attached(covered) == nothing, PATIENCE)
         near.sendall(b"goes on")

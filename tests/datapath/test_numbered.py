@@ -15,7 +15,7 @@ from l7proxy.compiler import head_map
 from l7proxy.compiler.admission import compile_admission
 from l7proxy.compiler.rules_map import SizeClass
 from l7proxy.compiler.tables import Tables
-from l7proxy.datapath import libbpf
+from l7proxy.datapath import libbpf, objects
 from l7proxy.datapath.names import EPOCHS, GRAMMARS, RULE_SETS, road_value
 from l7proxy.datapath.numbered import Numbered
 from l7proxy.datapath.rules import RESPONSES, RuleMaps
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.needs_ebpf
 
 def pin_outer(path: Path, value_bytes: int, entries: int) -> None:
     """An array of maps as the loader makes it."""
-    outer = libbpf.map_of_maps_create(path.name, entries, value_bytes)
+    outer = objects.map_of_maps_make(path.name, entries, value_bytes)
     libbpf.obj_pin(outer, path)
     os.close(outer)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from l7proxy.datapath.cache import Cache
 from l7proxy.datapath.libbpf import obj_get
 from l7proxy.datapath.programs import PROGRAMS
 from l7proxy.datapath.store import Store, open_store, remove_all
@@ -50,10 +51,10 @@ VERIFIED_INSNS = 216
 def store(node: Node) -> Iterator[Store]:
     bpffs = node.bpffs / "largest"
     node.state.mkdir()
-    made, adopted = open_store(bpffs, node.state, LARGEST)
+    made, adopted = open_store(bpffs, node.state, Cache(node.directory / "cache"), LARGEST)
     assert not adopted
     yield made
-    remove_all(bpffs, node.state)
+    remove_all(bpffs, node.state, Cache(node.directory / "cache"))
 
 
 def verified_instructions(path: Path) -> int:
@@ -98,11 +99,11 @@ def test_layouts_are_those_of_the_sources(store: Store) -> None:
 
 def test_build_is_named_after_everything_that_makes_it(node: Node, store: Store) -> None:
     """Another limit is another build, beside the first."""
-    other, adopted = open_store(
-        store.folder.parent, node.state, dataclasses.replace(LARGEST, namespaces=2)
-    )
+    cache = Cache(node.directory / "cache")
+    smaller = dataclasses.replace(LARGEST, namespaces=2)
+    other, adopted = open_store(store.folder.parent, node.state, cache, smaller)
     assert not adopted
     assert other.folder.name != store.folder.name
-    again, adopted = open_store(store.folder.parent, node.state, LARGEST)
+    again, adopted = open_store(store.folder.parent, node.state, cache, LARGEST)
     assert adopted
     assert again.folder == store.folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,10 @@ from tests.kernel_road.town import Town
 
 
 @pytest.fixture(scope="package")
-def town() -> Iterator[Town]:
+def town(compiled: Path) -> Iterator[Town]:
     """One for all modules: to load the programs takes seconds. Whoever changes its rules puts them
     back, and whoever does more to it has one of his own."""
-    with Node("test") as node:
+    with Node("test", compiled) as node:
         made = Town(node)
         yield made
         made.covered.end()

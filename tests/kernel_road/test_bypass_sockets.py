@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -190,9 +191,9 @@ def test_ip6(town: Town, way: str, host: str) -> None:
             assert_judged(server.ended(1), parcel)
 
 
-def test_listener_that_speaks_mptcp() -> None:
+def test_listener_that_speaks_mptcp(compiled: Path) -> None:
     """Made before anybody could refuse it. Its sockets cannot be judged, so it has the proxy."""
-    with Node("mptcp") as node:
+    with Node("mptcp", compiled) as node:
         town = Town(node, None)
         with town.server.tcp_socket(town.server.ip, protocol=IPPROTO_MPTCP) as listener:
             listener.bind((town.server.ip, PORT))
@@ -207,9 +208,9 @@ def test_listener_that_speaks_mptcp() -> None:
         town.covered.end()
 
 
-def test_services_on_loopback() -> None:
+def test_services_on_loopback(compiled: Path) -> None:
     """Known by their cgroups, in one namespace; a process without one is not covered."""
-    with Node("services") as node:
+    with Node("services", compiled) as node:
         server = node.add_service("server")
         clients = (node.add_service("client"), Place("other", netns=node.netns))
         covered = TendedCovered(node)

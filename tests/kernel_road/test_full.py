@@ -10,6 +10,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,8 +24,8 @@ MORE = 8
 
 
 @pytest.fixture(scope="module")
-def small() -> Iterator[Town]:
-    with Node("full") as node:
+def small(compiled: Path) -> Iterator[Town]:
+    with Node("full", compiled) as node:
         made = Town(node, limits={"tracked_connections": ROOM})
         yield made
         made.covered.end()

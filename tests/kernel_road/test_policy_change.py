@@ -11,6 +11,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -180,9 +181,9 @@ def test_agent_that_is_killed_leaves_its_decisions(town: Town, way: str) -> None
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_connection_from_before_the_first_policy(way: str) -> None:
+def test_connection_from_before_the_first_policy(compiled: Path, way: str) -> None:
     """Made while nothing was attached, and with half a request under way."""
-    with Node("first") as node:
+    with Node("first", compiled) as node:
         town = Town(node, None)
         with (
             Recorder(town.server.listen(town.server.ip, 8000)) as server,

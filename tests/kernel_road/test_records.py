@@ -10,6 +10,7 @@ import contextlib
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -312,9 +313,9 @@ def test_reset(watched: Town, records: Records) -> None:
 
 
 @pytest.fixture(scope="module")
-def hurried() -> Iterator[Town]:
+def hurried(compiled: Path) -> Iterator[Town]:
     """A town with little room for records."""
-    with Node("records") as node:
+    with Node("records", compiled) as node:
         made = Town(node, RULES, {"flow_rate": 200, "flow_ring_bytes": 1 << 17})
         yield made
         made.covered.end()

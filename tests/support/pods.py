@@ -6,6 +6,7 @@ A test that uses them is marked ``needs_ebpf``, which leaves it out where pods c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from l7proxy.demo.pods import Node
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
+def node(compiled: Path) -> Iterator[Node]:
     """A node of the test module's own, without pods."""
-    with Node("test") as made:
+    with Node("test", compiled) as made:
         yield made
