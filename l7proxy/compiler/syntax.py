@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from unicodedata import category
 
 from l7proxy.compiler import classes
 from l7proxy.compiler.charsets import UNICODE_TOP, Ranges, complement, cut, folded
@@ -18,7 +19,9 @@ from l7proxy.compiler.nodes import EMPTY, Assertion, Chars, Condition, Node, Rep
 _PLAIN = re.compile(r"[^\\.+*?()|\[{^$]+")
 _COUNTS = re.compile(r"\{(0|[1-9][0-9]{0,7})(?:(,)(0|[1-9][0-9]{0,7})?)?\}")
 _FLAGS = re.compile(r"\(\?([imsU]*)(-[imsU]+)?([:)])")
-_NAMED = re.compile(r"\(\?P?<[^>]*>")
+_NAMED = re.compile(r"\(\?P?<([^>]*)>")
+_OF_NAMES = frozenset(("Lu", "Ll", "Lt", "Lm", "Lo", "Nl", "Mn", "Mc", "Nd", "Pc"))
+"""The categories of the characters that RE2 allows in the name of a group."""
 _ASSERTIONS = {
     "A": Condition.BEGIN_TEXT,
     "z": Condition.END_TEXT,
@@ -164,6 +167,8 @@ class _Parser:
             named = _NAMED.match(text, at)
             flags = _FLAGS.match(text, at)
             if named is not None:
+                if not named[1] or any(category(each) not in _OF_NAMES for each in named[1]):
+                    raise Unsupported(f"a group named {named[1]!r}")
                 self._at = named.end()
             elif flags is not None:
                 self._at = flags.end()

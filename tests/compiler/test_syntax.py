@@ -46,6 +46,9 @@ from tests.compiler.support import reference
         (r"\Z", "escape"),
         ("(?=a)", "group"),
         ("(?i", "group"),
+        ("(?P<>a)", "group"),
+        ("(?P<[[:alpha:]]nn<>a)", "group"),
+        ("(?<a b>a)", "group"),
         ("(" * 101 + ")" * 101, "nested"),
     ],
 )
@@ -58,6 +61,9 @@ def test_what_has_no_automaton_is_refused(pattern: str, reason: str) -> None:
 
 def test_groups_and_greed_leave_no_trace() -> None:
     assert parse("(?P<x>a)(?:b)c*?") == parse("abc*") == Cat(("ab", Repeat("c", 0, None)))
+    for name in ("é", "ü_1", "ⅷ", "日本", "٣"):
+        assert reference(f"(?P<{name}>a)") is not None
+        assert parse(f"(?P<{name}>a)") == parse("a")
     assert parse("(?U)a+") == parse("a+")
 
 
