@@ -38,7 +38,8 @@ NOT_IN_THE_KERNEL = {"kernel_table_bytes": 1}
 """No rule fits into so little: the proxy decides them all."""
 LOOPBACK, PODS = "loopback", "pod to pod"
 STRAY_SHARE, STRAYS = 0.01, 4
-"""Connections on another road that are let pass: so many of all, or so few."""
+"""Connections on another road that are let pass: such a share, or so few that they are no route's,
+since each route has wrk.CONNECTIONS at the least in one of its cases."""
 _FIRST_PORT = 9001
 
 

@@ -355,7 +355,9 @@ def test_who_comes_while_an_entry_is_taken_out_is_entered(
         found = list(listed(*arguments))
         if opened:
             opened.pop().close()
+            end = time.monotonic() + PATIENCE
             while list(listed(*arguments)):
+                assert time.monotonic() < end, "the listener stays"
                 time.sleep(0.01)  # who made it for the test has it a moment longer
         return iter(found)
 

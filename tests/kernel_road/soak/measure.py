@@ -19,6 +19,7 @@ MAPS = ("exchanges", "clients", "servers")
 _FEWEST = 6
 """Samples without which nothing is said of a trend."""
 _PAGE = os.sysconf("SC_PAGE_SIZE") // 1024
+_OF_FILES = ("dentry", "radix_tree_node", "buffer_head", "extent_status")
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Bound:
 
 
 BOUNDS = {
+    "Slab without files": Bound("kB", 32 << 10),
     "SUnreclaim": Bound("kB", 16 << 10),
-    "sockets' inodes": Bound("kB", 8 << 10),  # what SUnreclaim has not of a socket
     **{name: Bound("entries", 20, 0.25) for name in MAPS},
     "sockets in use": Bound("", 40, 0.25),
     "sockets in TIME-WAIT": Bound("", 400, 0.25),
@@ -77,9 +78,10 @@ class Gauges:
 
     def sample(self) -> dict[str, float]:
         """Takes another one, and keeps it."""
+        memory = _fields("meminfo")
         found: dict[str, float] = {
-            "SUnreclaim": _fields("meminfo")["SUnreclaim"],
-            "sockets' inodes": _slab_cache("sock_inode_cache"),
+            "Slab without files": memory["Slab"] - _slab_of_files(),
+            "SUnreclaim": memory["SUnreclaim"],
         }
         found |= self.entries()
         sockets = [_sockets(pid) for pid in self._pids]
@@ -151,13 +153,18 @@ def _fields(path: str) -> dict[str, int]:
     return found
 
 
-def _slab_cache(name: str) -> float:
-    """What a cache of the kernel's takes, in kB."""
-    for line in Path("/proc/slabinfo").read_text().splitlines():
-        words = line.split()
-        if words[0] == name:
-            return int(words[2]) * int(words[3]) / 1024
-    raise ValueError(f"no {name} in slabinfo")
+def _slab_of_files() -> float:
+    """What the kernel keeps, in kB, of files that anybody on the machine has read or written.
+
+    A socket has an inode too, of a cache of its own, which is not among these.
+    """
+    total = 0.0
+    for line in Path("/proc/slabinfo").read_text().splitlines()[2:]:
+        name, _, objects, size, *_ = line.split()
+        of_a_file = name.endswith("_inode_cache") and name != "sock_inode_cache"
+        if of_a_file or name in _OF_FILES:
+            total += int(objects) * int(size) / 1024
+    return total
 
 
 def _sockets(pid: int) -> dict[str, int]:
